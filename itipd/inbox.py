@@ -1,28 +1,206 @@
-"""The one way in: mail and the organizer's commands become decisions in one transaction (design.md, rule 5)."""
+"""The one way in: mail and the organizer's orders become decisions in one transaction (design.md, rule 5).
+
+Duty: queue what comes, read mail in reader processes, let many share a commit, and let each fail or succeed alone. An
+answer is given only after the commit. It must never decide anything, and never parse a mail in this process when it
+has readers.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 
-from itipd.itip.model import Decision
+from itipd import log
+from itipd.config import Config
+from itipd.mail.reading import Reading, ReadSettings, read_mail
+from itipd.orders import (
+    AcceptHeld,
+    AcceptProposal,
+    Cancel,
+    DeclineProposal,
+    Mail,
+    Order,
+    Put,
+    Receipt,
+    RejectHeld,
+    Remind,
+)
+from itipd.readers import Readers
+from itipd.store import Conflict, Store
+from itipd.transaction import Context, Job, process
+
+__all__ = [
+    "AcceptHeld",
+    "AcceptProposal",
+    "Cancel",
+    "DeclineProposal",
+    "Inbox",
+    "InboxFullError",
+    "Mail",
+    "Order",
+    "Put",
+    "Receipt",
+    "RejectHeld",
+    "Remind",
+]
+
+BATCH = 128  # messages that share a commit; speed.md: more gain nothing
+QUEUE = 4096  # messages that wait at most; beyond it the door says 451 rather than fill the memory
+ATTEMPTS = 5  # of a batch that another process was faster than
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
-    """A mail as a door took it: `recipients` are the addresses given at RCPT that are served here."""
-
-    sender: str  # envelope sender, "" for the null sender
-    recipients: tuple[str, ...]
-    raw: bytes
-    received_at: datetime  # aware, UTC
-    client: str = ""  # address of the client, for the log
-    door: str = "smtp"  # smtp, lmtp, submission, http, replay, ingest
+class InboxFullError(RuntimeError):
+    """Too much is waiting already: the sender is asked to come back (SMTP 451)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What was committed for one mail or command: its journal id and a decision for every component."""
+class Inbox:
+    """See the module. `readers` None: mail is read in this process (small commands; never the daemon)."""
 
-    id: int
-    results: tuple[Decision, ...]
+    def __init__(
+        self, store: Store, readers: Readers | None, config: Config, *, on_send: Callable[[], None] | None = None
+    ) -> None:
+        self.store = store
+        self.readers = readers
+        self.config = config
+        self.on_send = on_send  # called after a commit that left something in the outbox
+        self._settings = ReadSettings(authserv_ids=tuple(config.identity.authserv_ids))
+        self._queue: asyncio.Queue[tuple[Job, asyncio.Future[Receipt]] | None] = asyncio.Queue()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to take messages."""
+        self._worker = asyncio.create_task(self._work(), name="inbox")
+
+    async def stop(self) -> None:
+        """Finish what is queued, then end. May be called twice."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await self._queue.put(None)
+            await worker
+
+    async def submit(self, mail: Mail) -> Receipt:
+        """Read, decide and commit one mail; returns after the commit. Raises for our own faults only (SMTP 451)."""
+        if self._queue.qsize() >= QUEUE:
+            raise InboxFullError(f"{QUEUE} messages are waiting for the database already")
+        started = time.monotonic()
+        reading = await self.read(mail)
+        return await self.settle(mail, reading, started=started)
+
+    async def read(self, mail: Mail) -> Reading:
+        """The mail, read. Reading is pure: it may run ahead of the order in which mails are settled."""
+        submission = mail.door == "submission"
+        if self.readers is None:
+            return read_mail(
+                mail.raw,
+                sender=mail.sender,
+                recipients=mail.recipients,
+                submission=submission,
+                settings=self._settings,
+                trusted=mail.trusted,
+            )
+        return await self.readers.read(
+            mail.raw, sender=mail.sender, recipients=mail.recipients, submission=submission, trusted=mail.trusted
+        )
+
+    async def settle(
+        self, mail: Mail, reading: Reading, *, only: str | None = None, started: float | None = None
+    ) -> Receipt:
+        """Decide and commit a mail that was read; calls are decided in the order in which they are made.
+
+        `only`: for this organizer alone, as `itipd db rebuild` needs it.
+        """
+        receipt = await self._put(Job(mail, mail.received_at, reading, only))
+        seconds = time.monotonic() - started if started is not None else 0.0
+        for decision in receipt.results:
+            log.message(mail, decision, journal=receipt.id, message_id=reading.message_id, seconds=seconds)
+        return receipt
+
+    async def command(self, order: Order, at: datetime | None = None) -> Receipt:
+        """One order of the organizer; what it names but cannot be found gives a decision `error/not_found`."""
+        order = await self._complete(order)
+        return await self._put(Job(order, at or datetime.now(UTC)))
+
+    async def _complete(self, order: Order) -> Order:
+        """The order with everything by which a rebuilt database finds the same thing: organizer, attendee, R."""
+        if isinstance(order, Put):
+            return order
+        if isinstance(order, AcceptProposal | DeclineProposal) and order.id:
+            proposal = await self.store.proposal(order.id)
+            if proposal is not None:
+                order = replace(
+                    order,
+                    uid=proposal["uid"],
+                    organizer=proposal["organizer"],
+                    attendee=proposal["attendee"],
+                    instance=proposal["recurrence_id"] or "",
+                )
+        if isinstance(order, AcceptHeld | RejectHeld) and order.id:
+            held = await self.store.held_one(order.id)
+            if held is not None:
+                order = replace(order, uid=held["uid"], organizer=held["organizer"], attendee=held["attendee"])
+        if order.organizer is None and order.uid:
+            order = replace(order, organizer=await self.store.organizer_of(order.uid))
+        return order
+
+    async def _put(self, job: Job) -> Receipt:
+        if self._worker is None:
+            raise RuntimeError("the inbox is not running")
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((job, future))
+        return await future
+
+    async def _work(self) -> None:
+        """Take what waits, up to a batch, commit it, answer; meanwhile the next batch gathers by itself."""
+        going = True
+        while going:
+            items = [await self._queue.get()]
+            while len(items) < BATCH and not self._queue.empty():
+                items.append(self._queue.get_nowait())
+            going = None not in items
+            work = [item for item in items if item is not None]
+            if work:
+                await self._commit(work)
+
+    async def _commit(self, work: list[tuple[Job, asyncio.Future[Receipt]]]) -> None:
+        try:
+            sent = await self._transaction([job for job, _ in work])
+        except Exception as error:  # our own fault: each is tried alone, so that one cannot spoil the others
+            if len(work) > 1:
+                for one in work:
+                    await self._commit([one])
+                return
+            log.log.error("not committed", exc_info=error)
+            future = work[0][1]
+            if not future.done():
+                future.set_exception(error)
+            return
+        for job, future in work:
+            ids = [ref.id for ref in job.done.entries]
+            if not future.done():  # the door may have gone away meanwhile
+                future.set_result(Receipt(max(ids, default=job.done.seen), tuple(job.done.results)))
+        if sent and self.on_send is not None:
+            self.on_send()
+
+    async def _transaction(self, jobs: list[Job]) -> bool:
+        """One transaction for all jobs; True where something was left to be sent."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with self.store.batch() as batch:
+                    context = Context(
+                        batch=batch,
+                        policy=self.config.policy,
+                        read=self.read,
+                        secret=self.store.secret,
+                        language=self.config.texts.language,
+                        forward=self.config.submission.forward,
+                    )
+                    await process(context, jobs)
+            except Conflict:
+                if attempt == ATTEMPTS:
+                    raise
+                continue
+            return any(decision.sends for job in jobs for decision in job.done.results)
+        raise AssertionError("the last attempt returns or raises")

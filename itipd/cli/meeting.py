@@ -1,0 +1,243 @@
+"""`itipd meeting ...` and `itipd status`: the organizer's own commands, and attendance."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from itipd.cli import output
+from itipd.cli.base import WRONG, App, Failure, Group, pass_app, run
+from itipd.cli.runtime import open_all, open_store
+from itipd.itip.transcript import result
+
+if TYPE_CHECKING:
+    from itipd.itip.model import Decision, Incoming, Meeting
+    from itipd.orders import Receipt
+    from itipd.store import Store
+
+LINE = ("uid", "summary", "start", "status", "sequence", "accepted", "declined", "tentative", "open", "organizer")
+ATTENDEE = ("address", "name", "role", "partstat", "replied_at", "comment", "schedule_status")
+
+AHEAD = 64
+"""So many meetings are under way at once: they share commits."""
+
+by_organizer = click.option("--organizer", metavar="ADDR", help="Whose meeting, where several organizers use the UID.")
+
+
+@click.group(cls=Group)
+def meeting() -> None:
+    """Register, change, show and cancel meetings, as their organizer."""
+
+
+@meeting.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path))
+@click.option("--notify", type=click.Choice(["all", "changed", "none"]), default="changed", help="Who is told.")
+@click.option("--recorded", is_flag=True, help="The application has sent this itself: send nothing.")
+@pass_app
+def put(app: App, file: Path, notify: str, recorded: bool) -> None:
+    """Register, or change, the meetings in FILE (`-`: stdin). Each UID stands or falls alone."""
+    if not run(_put(app, file, notify, recorded)):
+        sys.exit(WRONG)
+
+
+async def _put(app: App, file: Path, notify: str, recorded: bool) -> bool:
+    from itipd.orders import Put
+
+    sound = True
+    under_way: deque[asyncio.Task[Receipt]] = deque()
+    async with open_all(app.config()) as parts:
+        for incoming in _calendars(file):
+            under_way.append(asyncio.create_task(parts.inbox.command(Put(incoming, notify, recorded))))
+            if len(under_way) > AHEAD:
+                sound = report(app, (await under_way.popleft()).results) and sound
+        while under_way:
+            sound = report(app, (await under_way.popleft()).results) and sound
+    return sound
+
+
+def _calendars(file: Path) -> Iterator[Incoming]:
+    """What FILE holds; stdin goes through a temporary file, because it is read in two passes."""
+    from itipd.calfile import stream
+
+    with ExitStack() as stack:
+        if str(file) == "-":
+            spool = stack.enter_context(NamedTemporaryFile(prefix="itipd-", suffix=".ics"))
+            shutil.copyfileobj(click.get_binary_stream("stdin"), spool)
+            spool.flush()
+            file = Path(spool.name)
+        yield from stream(file)
+
+
+@meeting.command("list")
+@pass_app
+def list_(app: App) -> None:
+    """A line for each meeting."""
+    run(_list(app))
+
+
+@meeting.command()
+@click.argument("uid")
+@by_organizer
+@pass_app
+def show(app: App, uid: str, organizer: str | None) -> None:
+    """One meeting: attendance, instances, proposals, history."""
+    run(_show(app, uid, organizer, history=True))
+
+
+@meeting.command()
+@click.argument("uid")
+@by_organizer
+@pass_app
+def export(app: App, uid: str, organizer: str | None) -> None:
+    """One meeting as iCalendar, with the PARTSTATs of now."""
+    from itipd.cli.runtime import now
+    from itipd.itip.render import export as rendered
+
+    async def work() -> None:
+        async with open_store(app.config()) as store:
+            text = rendered(await find(store, uid, organizer), now())
+            if app.as_json:
+                output.one({"uid": uid, "calendar": text})
+            else:
+                click.echo(text.encode(), nl=False)
+
+    run(work())
+
+
+@meeting.command()
+@click.argument("uid")
+@click.option("--instance", "instances", multiple=True, metavar="RID", help="Only this instance; may be repeated.")
+@by_organizer
+@pass_app
+def cancel(app: App, uid: str, instances: tuple[str, ...], organizer: str | None) -> None:
+    """Cancel a meeting, or instances of it: CANCEL to all who are invited."""
+    from itipd.orders import Cancel
+
+    command(app, Cancel(uid, instances, organizer))
+
+
+@meeting.command()
+@click.argument("uid")
+@by_organizer
+@pass_app
+def remind(app: App, uid: str, organizer: str | None) -> None:
+    """Ask those again who have not answered."""
+    from itipd.orders import Remind
+
+    command(app, Remind(uid, organizer))
+
+
+@click.command()
+@click.argument("uid", required=False)
+@by_organizer
+@pass_app
+def status(app: App, uid: str | None, organizer: str | None) -> None:
+    """Attendance of one meeting, or a line for each."""
+    run(_list(app) if uid is None else _show(app, uid, organizer, history=False))
+
+
+def command(app: App, order: Any) -> None:
+    """One command of the organizer through the inbox: prints its results; exit 1 where nothing was found."""
+
+    async def work() -> bool:
+        async with open_all(app.config()) as parts:
+            receipt = await parts.inbox.command(order)
+            return report(app, receipt.results)
+
+    if not run(work()):
+        sys.exit(WRONG)
+
+
+def report(app: App, results: Iterable[Decision]) -> bool:
+    """Prints what was decided; bad ones on stderr. False: something was wrong."""
+    from itipd.itip.outcomes import Outcome, Reason
+
+    sound = True
+    for decision in results:
+        bad = decision.outcome is Outcome.ERROR or decision.reason is Reason.NOT_FOUND
+        sound = sound and not bad
+        if app.as_json:
+            output.one(result(decision))
+        if bad:
+            found = f": {decision.detail}" if decision.detail else ""
+            click.echo(f"itipd: {decision.uid or 'no UID'}: {decision.reason}{output.cell(found)}", err=True)
+        elif not app.as_json:
+            sends = (f"{send.method} to {len(send.to)}" for send in decision.sends)
+            words = [decision.outcome, decision.reason, decision.uid or "-", decision.rid or "", *sends]
+            click.echo("  ".join(output.cell(word) for word in words if word))
+    return sound
+
+
+async def find(store: Store, uid: str, organizer: str | None) -> Meeting:
+    """The meeting; a Failure where there is none."""
+    found = await store.meeting(uid, organizer)
+    if found is None:
+        raise Failure(f"meeting {output.cell(uid)}: found none in the database, expected a registered UID", WRONG)
+    return found
+
+
+async def _list(app: App) -> None:
+    async with open_store(app.config()) as store:
+        if app.as_json:
+            async for line in _lines(store):
+                output.one(line)
+            return
+        found = [line async for line in _lines(store)]
+        for line in found:
+            counts = line["counts"]
+            line |= {name.lower(): counts[name] for name in ("ACCEPTED", "DECLINED", "TENTATIVE")}
+            line["open"] = counts["NEEDS-ACTION"]
+        output.rows(found, LINE, as_json=False, empty="No meetings.")
+
+
+async def _lines(store: Store) -> AsyncIterator[dict[str, Any]]:
+    after = None
+    while True:
+        lines, after = await store.meeting_lines(limit=500, after=after)
+        for line in lines:
+            yield line
+        if after is None:
+            return
+
+
+async def _show(app: App, uid: str, organizer: str | None, *, history: bool) -> None:
+    from itipd.itip.attendance import status as attendance
+
+    async with open_store(app.config()) as store:
+        meeting = await find(store, uid, organizer)
+        values = attendance(meeting)
+        if history:
+            values["history"] = await store.history(meeting.organizer, meeting.uid, limit=200)
+    if app.as_json:
+        output.one(values)
+        return
+    heads = ("summary", "uid", "organizer", "status", "sequence", "start", "end", "rrule", "counts")
+    output.fields({name: values[name] for name in heads})
+    _attendees("", values["attendees"])
+    for instance in values["instances"]:
+        _attendees(
+            f"Instance {instance['recurrence_id']} {instance['start']} {instance['status']}", instance["attendees"]
+        )
+    for proposal in values["proposals"]:
+        click.echo()
+        output.fields(proposal)
+    if history:
+        click.echo()
+        columns = ("at", "attendee", "recurrence_id", "method", "partstat", "outcome", "reason", "mail")
+        output.rows(values["history"], columns, as_json=False, empty="No history.")
+
+
+def _attendees(title: str, attendees: list[dict[str, Any]]) -> None:
+    click.echo()
+    if title:
+        click.echo(click.style(title, bold=True))
+    output.rows(attendees, ATTENDEE, as_json=False, empty="No attendees.")

@@ -1,0 +1,96 @@
+"""What commands print: JSON to the letter, or tables and lines for people.
+
+Texts from mails and calendars lose their controls here, so that nobody's mail can move a terminal's cursor.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import click
+
+from itipd.plain import plain
+
+_COLOURS = {
+    **dict.fromkeys(("updated", "added", "ACCEPTED", "COMPLETED", "sent", "CONFIRMED", "accepted", "ok"), "green"),
+    **dict.fromkeys(("error", "failed", "DECLINED", "CANCELLED", "cancelled", "declined"), "red"),
+    **dict.fromkeys(("held", "TENTATIVE", "waiting", "sending", "open", "DELEGATED", "IN-PROCESS"), "yellow"),
+    **dict.fromkeys(("no_action", "NEEDS-ACTION", "retired"), "bright_black"),
+}
+
+
+def one(value: Mapping[str, Any]) -> None:
+    """One JSON object on one line."""
+    click.echo(dumps(value))
+
+
+def dumps(value: object, indent: int | None = None) -> str:
+    """`value` as JSON; times as ISO 8601 with their offset."""
+    return json.dumps(value, ensure_ascii=False, indent=indent, default=_plain_json)
+
+
+def _plain_json(value: object) -> object:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def rows(lines: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
+    """A list: JSON Lines with all that a line has, or a table of `columns`, or the sentence `empty`."""
+    if as_json:
+        for line in lines:
+            one(line)
+        return
+    found = [[line.get(column) for column in columns] for line in lines]
+    if not found:
+        click.echo(empty)
+        return
+    table(columns, found)
+
+
+def table(columns: Sequence[str], found: Sequence[Sequence[Any]]) -> None:
+    """A table as wide as the terminal; in a pipe as wide as it needs, without colours."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout, width=None if terminal else 1000, highlight=False)
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        drawn.add_column(column.replace("_", " ").upper(), overflow="fold")
+    for cells in found:
+        drawn.add_row(*(Text(text := cell(value), style=_COLOURS.get(text, "")) for value in cells))
+    with console.capture() as capture:
+        console.print(drawn)
+    for line in capture.get().splitlines():
+        click.echo(line.rstrip())
+
+
+def fields(values: Mapping[str, Any]) -> None:
+    """The values of one thing, a line each."""
+    width = max(len(name) for name in values)
+    for name, value in values.items():
+        text = cell(value)
+        click.echo(f"{name.replace('_', ' ')}:{' ' * (width - len(name))} {click.style(text, fg=_COLOURS.get(text))}")
+
+
+def cell(value: object) -> str:
+    """A value as people read it, on one line."""
+    if value is None or value == "" or value == []:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "seconds")
+    if isinstance(value, list | tuple):
+        return ", ".join(cell(part) for part in value)
+    if isinstance(value, Mapping):
+        return " ".join(f"{cell(key)}={cell(part)}" for key, part in value.items())
+    return plain(value, 1000)

@@ -1,0 +1,185 @@
+"""The one frozen `Config`: every key with its type and default.
+
+`config_load.load` makes it from `itipd.toml`, `ITIPD_SECTION__KEY` variables and options. Durations are seconds, sizes
+bytes, paths absolute. It is only data: nothing here opens, connects or listens.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from itipd.config_values import (
+    Aliases,
+    Count,
+    Database,
+    Duration,
+    Endpoint,
+    HostName,
+    Listen,
+    ListenUnix,
+    Location,
+    Network,
+    Organizer,
+    Port,
+    Size,
+    Words,
+)
+from itipd.itip.model import Policy
+
+MIB = 1024 * 1024
+LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+
+
+class Section(BaseModel):
+    """A table of the file: its keys, no others, unchangeable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Listener(Section):
+    """One mail door: where it listens and what it allows a client."""
+
+    listen: Listen = None  # None: off, written as `-`
+    tls_cert: Location | None = None  # with both: STARTTLS is offered
+    tls_key: Location | None = None
+    max_message_size: Size = 10 * MIB  # bytes; read from [smtp], the same for all mail doors
+    max_connections: Count = 1000
+    max_connections_per_client: Count = 100
+    trusted_networks: Words[Network] = LOOPBACK  # clients that no connection limit applies to
+
+    @model_validator(mode="after")
+    def _cert_and_key(self) -> Listener:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("found only one of tls_cert and tls_key, expected both or neither")
+        return self
+
+
+class Smtp(Listener):
+    listen: Listen = Endpoint("127.0.0.1", 8025)
+
+
+class Lmtp(Listener):
+    listen: ListenUnix = Endpoint("127.0.0.1", 8024)
+
+
+class Submission(Listener):
+    listen: Listen = Endpoint("127.0.0.1", 8587)
+    forward: bool = False  # also send the application's mail on to its recipients
+
+
+class Http(Section):
+    listen: Listen = Endpoint("127.0.0.1", 8080)
+    token: str | None = Field(default=None, min_length=1, repr=False)  # what `Authorization: Bearer` must carry
+    names: Words[HostName] = ()  # further names that the Host header may carry
+
+
+class Relay(Section):
+    """Where outgoing mail goes: a host, or a folder of .eml files, or (neither) nowhere: it waits."""
+
+    host: str | None = Field(default=None, min_length=1)
+    port: Port | None = None  # default: 465 for `implicit`, else 25
+    tls: Literal["opportunistic", "verify", "implicit", "off"] = "opportunistic"
+    username: str | None = None
+    password: str | None = Field(default=None, repr=False)
+    directory: Location | None = None
+    return_path: Literal["tagged", "plain"] = "tagged"
+
+    @model_validator(mode="after")
+    def _one_way_out(self) -> Relay:
+        if self.host is not None and self.directory is not None:
+            raise ValueError("found both host and directory, expected one of them")
+        if (self.username is None) != (self.password is None):
+            raise ValueError("found only one of username and password, expected both or neither")
+        return self
+
+    @property
+    def effective_port(self) -> int:
+        """The port to connect to (RFC 8314 §7.3: 465 is TLS from the first byte)."""
+        return self.port or (465 if self.tls == "implicit" else 25)
+
+
+class PolicySection(Section):
+    """What is a matter of taste (rules.md); a meeting may differ."""
+
+    sender: Literal["token", "dmarc", "from", "any"] = "from"
+    party_crasher: Literal["held", "added", "no_action"] = "held"
+    counter: Literal["hold", "decline", "accept"] = "hold"
+    stale_reply: Literal["resend", "ignore"] = "resend"
+    delegation: Literal["allow", "forbid"] = "allow"
+    location: Literal["minor", "significant"] = "minor"
+
+
+class Identity(Section):
+    """Which addresses are the same person, and whose word about a sender counts."""
+
+    aliases: Aliases = Field(default_factory=dict)
+    plus_tag: bool = False
+    authserv_ids: Words[str] = ()
+    tokens: Literal["off"] = "off"
+
+
+class Texts(Section):
+    language: str = Field(default="en", pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")
+    templates: Location | None = None
+
+
+class Readers(Section):
+    """The processes that read mail, and what one mail may cost them."""
+
+    count: Count = Field(default_factory=lambda: min(4, os.cpu_count() or 1))
+    deadline: Duration = 5.0  # seconds
+    memory: Size = 512 * MIB
+
+
+class Log(Section):
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Section):
+    """Everything that is configured. Durations are seconds, sizes bytes, paths absolute."""
+
+    organizers: Words[Organizer] = ()  # patterns; empty: any recipient is an organizer
+    database: Database = Field(default="sqlite:///itipd.db", validate_default=True)
+    drain_timeout: Duration = 10.0
+    smtp: Smtp = Field(default_factory=Smtp)
+    lmtp: Lmtp = Field(default_factory=Lmtp)
+    submission: Submission = Field(default_factory=Submission)
+    http: Http = Field(default_factory=Http)
+    relay: Relay = Field(default_factory=Relay)
+    rules: PolicySection = Field(default_factory=PolicySection, alias="policy")
+    identity: Identity = Field(default_factory=Identity)
+    texts: Texts = Field(default_factory=Texts)
+    readers: Readers = Field(default_factory=Readers)
+    log: Log = Field(default_factory=Log)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_size(cls, data: Any) -> Any:
+        # [smtp] max_message_size governs all mail doors, so the two others take it over.
+        if not isinstance(data, dict):
+            return data
+        smtp = data.get("smtp")
+        size = {k: v for k, v in smtp.items() if k == "max_message_size"} if isinstance(smtp, dict) else {}
+        doors = {name: data.get(name, {}) for name in ("lmtp", "submission")}
+        for name, door in doors.items():
+            if isinstance(door, dict) and "max_message_size" in door:
+                raise ValueError(
+                    f"found max_message_size in [{name}], expected it in [smtp]: it governs all mail doors"
+                )
+        return data | {name: door | size for name, door in doors.items() if isinstance(door, dict)}
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy as the core takes it: [policy], [identity] and the organizers."""
+        return Policy(
+            **self.rules.model_dump(),
+            aliases=self.identity.aliases,
+            plus_tag=self.identity.plus_tag,
+            organizers=self.organizers,
+        )

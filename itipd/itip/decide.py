@@ -1,0 +1,328 @@
+"""An attendee's message -> Decision: the tables of RFC 5546 §3.2.3 (REPLY), §3.2.6 (REFRESH) and §3.2.7 (COUNTER).
+
+Each rule is one function that answers None for "does not apply"; the first that answers wins. Pure: `now` and the
+policy are arguments. A message changes only the attendee who sent it, and the delegates they name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
+
+from itipd.itip import lookup, who
+from itipd.itip.case import (
+    Case,
+    answered,
+    chain,
+    current_rid,
+    current_sequence,
+    delegate_row,
+    delegator_at,
+    differences,
+    held,
+    lay_out,
+    nothing,
+    of,
+    partstat_of,
+    proposal_of,
+    request,
+    retire,
+    row_at,
+    same_answer,
+    stale,
+    with_answer,
+    words,
+)
+from itipd.itip.model import (
+    NEEDS_ACTION,
+    Change,
+    Decision,
+    Evidence,
+    Meeting,
+    Message,
+    Policy,
+    PutAttendee,
+    PutProposal,
+    Send,
+    Write,
+)
+from itipd.itip.outcomes import Outcome, Reason
+from itipd.itip.recurrence import TooCostly
+
+MAX_DELEGATIONS = 5  # a chain A -> B -> C ... deeper than this is refused
+
+
+Rule = Callable[[Case], Decision | None]
+
+
+def decide(meeting: Meeting | None, message: Message, sender: Evidence, policy: Policy, now: datetime) -> Decision:
+    """What follows from one component of an attendee's mail.
+
+    `meeting` holds at least the rows of `who.wanted` and the event at the RECURRENCE-ID; None: the UID is unknown.
+    """
+    *_, (_, decision) = considered(meeting, message, sender, policy, now)
+    assert decision is not None  # noqa: S101 - the last rule of every table always answers
+    return decision
+
+
+def considered(
+    meeting: Meeting | None, message: Message, sender: Evidence, policy: Policy, now: datetime
+) -> Iterator[tuple[str, Decision | None]]:
+    """The rules in the order they are tried, up to and with the one that decides: (its name, its decision)."""
+    rules = RULES.get(message.method)
+    if rules is None:  # RFC 5546 §3.2: REQUEST, CANCEL, ADD, PUBLISH, DECLINECOUNTER are the organizer's to send
+        yield "not_for_organizer", of(message, Outcome.NO_ACTION, Reason.NOT_FOR_ORGANIZER)
+        return
+    if meeting is None:
+        # It waits, and is decided by itself when the meeting is registered.
+        yield "unknown_meeting", of(message, Outcome.HELD, Reason.UNKNOWN_MEETING)
+        return
+    try:
+        case = lay_out(meeting, message, sender, policy, now)
+    except TooCostly as error:
+        yield "too_costly", of(message, Outcome.ERROR, Reason.TOO_COSTLY, detail=str(error))
+        return
+    for rule in rules:
+        decision = rule(case)
+        yield rule.__name__, decision
+        if decision is not None:
+            return
+
+
+# -- the rules, in the order of the table ------------------------------------------------------------------------
+
+
+def organizer_mismatch(case: Case) -> Decision | None:
+    """ORGANIZER present, neither ours nor an alias. Exchange leaves it out: then it is the recipient's meeting."""
+    organizer = case.message.organizer
+    if organizer is None or who.is_organizer(organizer, case.meeting, case.policy):
+        return None
+    return nothing(case, Reason.ORGANIZER_MISMATCH, f"ORGANIZER {organizer}, ours is {case.meeting.organizer}")
+
+
+def own_mail(case: Case) -> Decision | None:
+    """From one of our own organizer addresses: a loop, or the organizer's own client (RFC 3834 §2)."""
+    if case.sender.from_address != case.meeting.organizer:
+        return None
+    return nothing(case, Reason.OWN_MAIL, f"From {case.sender.from_address} is the organizer")
+
+
+def sender_unproven(case: Case) -> Decision | None:
+    """Evidence too weak for policy `sender`: held, state unchanged (RFC 6047 §2.2.1, a MUST)."""
+    if who.proven(case.line, case.sender, case.policy):
+        return None
+    found = case.sender.from_address or "no single mailbox"
+    detail = f"policy {case.policy.sender}; From {found}, DMARC {case.sender.dmarc or 'not vouched for'}"
+    return held(case, Reason.SENDER_UNPROVEN, f"{detail}, ATTENDEE {case.line.address}")
+
+
+def unknown_instance(case: Case) -> Decision | None:
+    """RECURRENCE-ID is no instance: not in RRULE or RDATE, or in EXDATE. The series is untouched."""
+    if case.rid is not None:
+        return None
+    asked = case.message.rid.rid if case.message.rid else "the series"
+    return nothing(case, Reason.UNKNOWN_INSTANCE, f"no instance at {asked}")
+
+
+def cancelled(case: Case) -> Decision | None:
+    """The meeting or the instance is cancelled: CANCEL again to this attendee."""
+    if not case.cancelled:
+        return None
+    if case.guest is None:
+        return nothing(case, Reason.CANCELLED, "cancelled; the sender is no attendee and is sent nothing")
+    rid = "" if case.meeting.status == lookup.CANCELLED else case.rid or ""
+    return with_answer(nothing(case, Reason.CANCELLED, "STATUS:CANCELLED"), case, "CANCEL", rid)
+
+
+def uninvited(case: Case) -> Decision | None:
+    """The attendee was removed: CANCEL again, without STATUS (RFC 5546 §3.2.5)."""
+    if case.guest is None or not case.guest.removed or not case.guest.invited:
+        return None
+    series = case.rows.get("")
+    rid = "" if series is not None and series.removed else case.rid or ""
+    return with_answer(
+        nothing(case, Reason.UNINVITED, f"{case.address} was removed"), case, "CANCEL", rid, uninvite=True
+    )
+
+
+def delegate_answers(case: Case) -> Decision | None:
+    """D's own REPLY arrived before the delegator's (RFC 5546 §3.2.2.3): D is let in on the delegator's word."""
+    if case.guest is not None or not any(delegator_at(case, name) for name in case.delegators):
+        return None
+    if case.policy.delegation == "forbid":
+        return nothing(case, Reason.DELEGATION_REFUSED, "policy delegation = forbid")
+    return replied(case)
+
+
+def party_crasher(case: Case) -> Decision | None:
+    """Never invited: policy decides (RFC 5546 §3.2.3). Never added when stale or when From is not the attendee."""
+    if case.guest is not None and not (case.guest.removed and not case.guest.invited):
+        return None
+    policy = case.policy.party_crasher
+    theirs = case.sender.from_address is not None and who.same_person(
+        case.sender.from_address, case.line, replace(case.policy, aliases={})
+    )
+    old = case.message.sequence is not None and case.message.sequence < case.meeting.sequence
+    if policy == "no_action":
+        refusal = nothing(case, Reason.PARTY_CRASHER, "policy party_crasher = no_action")
+        row = replace(row_at(case), removed=True, invited=False, partstat=None)  # remembers that they were told
+        return with_answer(refusal, case, "CANCEL", case.rid or "", uninvite=True, row=row)
+    if policy == "added" and theirs and not old:
+        return let_in(case)
+    return held(case, Reason.PARTY_CRASHER, f"{case.address} is no attendee; policy party_crasher = {policy}")
+
+
+def stale_sequence(case: Case) -> Decision | None:
+    """SEQUENCE below the attendee's reset sequence on R: the current REQUEST again, to this attendee alone."""
+    if not stale(case):
+        return None
+    detail = f"SEQUENCE {case.message.sequence} < reset sequence {case.reset}"
+    if case.policy.stale_reply == "ignore":
+        return nothing(case, Reason.STALE_SEQUENCE, detail)
+    return with_answer(nothing(case, Reason.STALE_SEQUENCE, detail), case, "REQUEST", current_rid(case))
+
+
+def stale_counter(case: Case) -> Decision | None:
+    """A COUNTER to an earlier revision is declined, with the SEQUENCE of now (RFC 5546 §3.2.8)."""
+    if not stale(case):
+        return None
+    detail = f"SEQUENCE {case.message.sequence} < reset sequence {case.reset}"
+    return with_answer(nothing(case, Reason.STALE_SEQUENCE, detail), case, "DECLINECOUNTER", case.rid or "")
+
+
+def out_of_order(case: Case) -> Decision | None:
+    """Revision below the last applied one, or equal to it and answered earlier (RFC 5546 §2.1.5)."""
+    known = case.answer
+    if known is None or known.revision is None or known.partstat is None:
+        return None
+    if case.revision > known.revision:
+        return None
+    # RFC 5546 §2.1.5 has no word for a tie; Outlook for Mac sends two answers with one DTSTAMP.
+    tied = case.revision == known.revision
+    if tied and (same_answer(case, known) or known.reply_time is None or case.tie >= known.reply_time):
+        return None
+    return nothing(case, Reason.OUT_OF_ORDER, f"{words(case.revision)} is not after {words(known.revision)}")
+
+
+def duplicate(case: Case) -> Decision | None:
+    """Same revision, same answer."""
+    known = case.answer
+    if known is None or known.revision != case.revision or not same_answer(case, known):
+        return None
+    return nothing(case, Reason.DUPLICATE, f"{words(case.revision)} is already applied")
+
+
+def delegation_refused(case: Case) -> Decision | None:
+    """A delegation that policy forbids, that points back, or whose chain is too deep (RFC 5546 §3.2.2.3)."""
+    delegates = who.related(case.line, "DELEGATED-TO", case.policy)
+    if not delegates or partstat_of(case.line) != "DELEGATED":
+        return None
+    if case.policy.delegation == "forbid":
+        return nothing(case, Reason.DELEGATION_REFUSED, "policy delegation = forbid")
+    above = chain(case.meeting, case.address)
+    if len(above) >= MAX_DELEGATIONS:
+        return nothing(case, Reason.DELEGATION_REFUSED, f"a chain of more than {MAX_DELEGATIONS} delegations")
+    back = set(delegates) & {case.address, case.meeting.organizer, *above}
+    if back:
+        return nothing(case, Reason.DELEGATION_REFUSED, f"a loop: {', '.join(sorted(back))} is already in the chain")
+    return None
+
+
+def no_partstat(case: Case) -> Decision | None:
+    """A REPLY whose ATTENDEE says nothing."""
+    if partstat_of(case.line) is not None:
+        return None
+    return of(case.message, Outcome.ERROR, Reason.NO_PARTSTAT, case, f"no PARTSTAT on ATTENDEE {case.line.address}")
+
+
+def replied(case: Case) -> Decision:
+    """Otherwise: PARTSTAT, comment and revision are stored; who is delegated to becomes an attendee."""
+    old, row = answered(case)
+    writes: list[Write] = [PutAttendee(row)]
+    changes = list(differences(case, old, row))
+    sends: list[Send] = []
+    for name in row.delegated_to if row.partstat == "DELEGATED" else ():
+        delegate = delegate_row(case, name)
+        writes.append(PutAttendee(delegate))
+        changes.append(Change(name, case.rid or "", "delegated_from", None, ", ".join(delegate.delegated_from)))
+        sends.append(request(case, name))  # the delegator may not have sent one
+    writes += retire(case)
+    quirks: tuple[str, ...] = ()
+    if case.revision.sequence > max(case.meeting.sequence, case.event.sequence if case.event else 0):
+        quirks = ("future_sequence",)
+    decision = of(case.message, Outcome.UPDATED, Reason.REPLIED, case, f"{words(case.revision)} applied")
+    return replace(
+        decision,
+        quirks=(*decision.quirks, *quirks),
+        changes=tuple(changes),
+        writes=tuple(writes),
+        sends=tuple(sends),
+    )
+
+
+def let_in(case: Case) -> Decision:
+    """A party crasher whom the policy adds: they become an attendee, with their answer, and are sent the REQUEST."""
+    old, row = answered(case)
+    row = replace(row, invited=False, removed=False)
+    decision = of(case.message, Outcome.ADDED, Reason.PARTY_CRASHER, case, f"{case.address} was let in")
+    send = Send("REQUEST", (case.address,), case.rid or "", current_sequence(case), Reason.PARTY_CRASHER.value)
+    return replace(decision, changes=tuple(differences(case, old, row)), writes=(PutAttendee(row),), sends=(send,))
+
+
+def refresh(case: Case) -> Decision:
+    """From a current attendee: the current REQUEST to that person alone, nothing bumped (RFC 5546 §3.2.6)."""
+    return with_answer(
+        nothing(case, Reason.REFRESH, f"asked for by {case.address}"), case, "REQUEST", current_rid(case)
+    )
+
+
+def refresh_of_stranger(case: Case) -> Decision | None:
+    """From anybody else nothing leaves."""
+    if case.guest is None:
+        return nothing(case, Reason.PARTY_CRASHER, f"{case.address} is no attendee")
+    if case.guest.removed:
+        return nothing(case, Reason.UNINVITED, f"{case.address} was removed")
+    return None
+
+
+def counter(case: Case) -> Decision:
+    """A known attendee's COUNTER, not stale: a proposal is stored, PARTSTAT taken if there is one (RFC 5546 §3.2.7)."""
+    proposal = proposal_of(case)
+    writes: list[Write] = list(retire(case))
+    changes: list[Change] = []
+    sends: tuple[Send, ...] = ()
+    old, row = answered(case)
+    if partstat_of(case.line) in (None, NEEDS_ACTION):
+        row = replace(row, partstat=case.answer.partstat if case.answer else old.partstat, comment=old.comment)
+    writes.append(PutAttendee(row))
+    changes += differences(case, old, row)
+    refuses = case.event is not None and "X-MICROSOFT-DISALLOW-COUNTER:TRUE" in case.event.lines.upper()
+    if case.policy.counter == "decline" or refuses:
+        proposal = replace(proposal, state="declined")
+        sends = (
+            Send("DECLINECOUNTER", (case.address,), case.rid or "", current_sequence(case), Reason.PROPOSAL.value),
+        )
+    writes.append(PutProposal(proposal))
+    decision = of(case.message, Outcome.UPDATED, Reason.PROPOSAL, case, f"{words(case.revision)}, {proposal.state}")
+    return replace(decision, changes=tuple(changes), writes=tuple(writes), sends=sends)
+
+
+HEAD: tuple[Rule, ...] = (organizer_mismatch, own_mail, sender_unproven, unknown_instance, cancelled)
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    "REPLY": (
+        *HEAD,
+        uninvited,
+        no_partstat,
+        delegate_answers,
+        party_crasher,
+        stale_sequence,
+        out_of_order,
+        duplicate,
+        delegation_refused,
+        replied,
+    ),
+    "COUNTER": (*HEAD, uninvited, party_crasher, stale_counter, out_of_order, duplicate, counter),
+    "REFRESH": (*HEAD, refresh_of_stranger, refresh),
+}

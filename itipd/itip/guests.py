@@ -1,0 +1,144 @@
+"""The guest list through the organizer's changes: whose answer stays, who is asked again, who gets which mail.
+
+RFC 5546 §2.1.4, §3.2.2, §3.2.5; RFC 6638 §7 (SCHEDULE-AGENT, SCHEDULE-FORCE-SEND). Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from itipd.itip.model import NEEDS_ACTION, Attendee, Change, Event, PutAttendee, Write
+from itipd.itip.properties import split
+
+
+@dataclass(slots=True)
+class Guests:
+    """What becomes of the guest list of one R: rows to write, and who is in which group, by address."""
+
+    writes: list[Write]
+    changes: list[Change]
+    added: list[str]
+    removed: list[str]
+    kept: list[str]
+    touched: list[str]  # their own ATTENDEE line changed
+    forced: list[str]  # SCHEDULE-FORCE-SEND=REQUEST (RFC 6638 §7.2)
+    withdrawn: list[str]  # SCHEDULE-AGENT became CLIENT or NONE (RFC 6638 §7.1)
+
+
+def asked(row: Attendee, now: datetime, sequence: int) -> Attendee:
+    """The row set back: NEEDS-ACTION, RSVP, and every answer to an earlier SEQUENCE is stale from now on."""
+    return replace(
+        row,
+        partstat=NEEDS_ACTION,
+        rsvp=True,
+        revision=None,
+        reply_time=None,
+        replied_at=None,
+        reset_sequence=sequence,
+        reset_at=now,
+        future=False,
+        comment=None,
+        delegated_to=(),
+        sent_by=None,
+        guests=None,
+        schedule_status=None,
+        percent_complete=None,
+        completed=None,
+    )
+
+
+def guest_list(
+    old: Mapping[str, Attendee],
+    new: Sequence[Attendee],
+    *,
+    organizer: str,
+    now: datetime,
+    sequence: int,
+    reset: bool,
+    inherits: bool = False,
+) -> Guests:
+    """`new` (as the organizer's text has it) laid over the stored rows `old` of the same R.
+
+    `inherits`: an override that kept its time shows the series' answer, so its rows have no PARTSTAT of their own.
+    Stored answers win over PARTSTATs in the text, but for the organizer's own ATTENDEE.
+    """
+    guests = Guests([], [], [], [], [], [], [], [])
+    listed = {row.address for row in new}
+    for row in new:
+        known = old.get(row.address)
+        forced = "SCHEDULE-FORCE-SEND" in row.params
+        params = {name: value for name, value in row.params.items() if name != "SCHEDULE-FORCE-SEND"}
+        if forced:
+            guests.forced.append(row.address)
+        if known is None or known.removed:
+            fresh = replace(
+                row,
+                params=params,
+                partstat=None if inherits else row.partstat,
+                reset_sequence=sequence,
+                reset_at=now,
+            )
+            if known is not None:
+                fresh = replace(fresh, partstat=None if inherits else NEEDS_ACTION, rsvp=True)
+            guests.added.append(row.address)
+            guests.changes.append(Change(row.address, row.rid, "attendee", None, row.address))
+            guests.writes.append(PutAttendee(fresh))
+            continue
+        kept = replace(known, position=row.position, params=params, listed=True, invited=True)
+        if row.address == organizer:
+            kept = replace(kept, partstat=row.partstat)
+        elif reset:
+            kept = asked(kept, now, sequence)
+        if (known.partstat or "") != (kept.partstat or ""):
+            guests.changes.append(Change(row.address, row.rid, "partstat", known.partstat, kept.partstat))
+        guests.kept.append(row.address)
+        if unscheduled(kept) and not unscheduled(known):
+            guests.withdrawn.append(row.address)
+        elif dict(known.params) != dict(params):
+            guests.touched.append(row.address)
+        if kept != known:
+            guests.writes.append(PutAttendee(kept))
+    for address, known in old.items():
+        if address in listed or known.removed:
+            continue
+        if known.listed:
+            guests.removed.append(address)
+            guests.changes.append(Change(address, known.rid, "attendee", address, None))
+            guests.writes.append(PutAttendee(replace(known, removed=True)))
+        elif reset and known.partstat is not None:
+            # Let in by a reply (a delegate, a party crasher): the organizer's text does not know them.
+            guests.kept.append(address)
+            guests.changes.append(Change(address, known.rid, "partstat", known.partstat, NEEDS_ACTION))
+            guests.writes.append(PutAttendee(asked(known, now, sequence)))
+        else:
+            guests.kept.append(address)
+    return guests
+
+
+def unscheduled(row: Attendee) -> bool:
+    """SCHEDULE-AGENT says that somebody else sends to this attendee (RFC 6638 §7.1)."""
+    return (row.params.get("SCHEDULE-AGENT") or ("SERVER",))[0].upper() in ("CLIENT", "NONE")
+
+
+def unscheduled_event(event: Event) -> bool:
+    """The same on ORGANIZER: for the whole component."""
+    for line in split(event.lines)[0]:
+        if line[:9].upper() == "ORGANIZER":
+            head = line.upper().partition(":")[0]
+            return "SCHEDULE-AGENT=CLIENT" in head or "SCHEDULE-AGENT=NONE" in head
+    return False
+
+
+def mailable(rows: Iterable[Attendee], organizer: str, *, everybody: bool = False) -> tuple[str, ...]:
+    """Who of these gets scheduling mail: not the organizer, nor NON-PARTICIPANTs without RSVP unless asked for."""
+    found: dict[str, None] = {}
+    for row in rows:
+        role = (row.params.get("ROLE") or ("REQ-PARTICIPANT",))[0].upper()
+        if row.address == organizer or row.removed or unscheduled(row):
+            continue
+        if role == "NON-PARTICIPANT" and not row.rsvp and not everybody:
+            continue
+        found[row.address] = None
+    return tuple(found)

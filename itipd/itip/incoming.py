@@ -1,0 +1,224 @@
+"""The organizer's own calendar -> one `Incoming` for each UID (RFC 5546 §3.2.2): for `meeting put` and submission.
+
+The organizer's lines are kept verbatim; only what decisions compare is read out of them. What cannot be registered is
+an `Incoming` with a fault, by name; one bad UID never spoils the others. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from itipd.itip import timezones
+from itipd.itip.addresses import canonical
+from itipd.itip.contentlines import Component, Limits, TooLarge, Unreadable, parse
+from itipd.itip.model import NEEDS_ACTION, Attendee, CalAddress, Event, Fault, Incoming, Moment, clean
+from itipd.itip.outcomes import Outcome, Reason
+from itipd.itip.read import SEQUENCE_LIMIT, UID_LIMIT, Zones, attendee_of, instant, number
+
+SCHEDULED = ("VEVENT", "VTODO")
+STATE = ("PARTSTAT", "RSVP", "SCHEDULE-STATUS", "DELEGATED-TO", "DELEGATED-FROM")  # kept in columns of their own
+LIMITS = Limits(size=64 << 20, lines=1_000_000, line=8 << 20, components=100_000)
+"""An organizer's own file may be large: 10,000 ATTENDEEs are a megabyte."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """The components of one UID, and the calendar-wide things that go with them."""
+
+    method: str | None
+    components: list[Component] = field(default_factory=list)
+    zones: dict[str, Component] = field(default_factory=dict)
+
+
+def incoming(data: bytes, limits: Limits = LIMITS) -> tuple[Incoming, ...]:
+    """Every UID in `data` (UTF-8, one or more VCALENDARs), in the order of their first component."""
+    try:
+        calendars, quirks = parse(data, limits=limits)
+    except TooLarge as error:
+        return (_faulty("", Reason.TOO_LARGE, str(error)),)
+    except Unreadable as error:
+        return (_faulty("", Reason.MALFORMED, str(error)),)
+    groups: dict[str, _Group] = {}
+    for calendar in calendars:
+        zones = timezones.zones_of(calendar)
+        method = (calendar.text("METHOD", 64) or "").upper() or None
+        for component in calendar.children:
+            if component.name in SCHEDULED:
+                uid = component.text("UID", UID_LIMIT) or ""
+                group = groups.setdefault(uid, _Group(method))
+                group.components.append(component)
+                group.zones.update(zones)
+    if not groups:
+        return (_faulty("", Reason.MALFORMED, "a calendar with neither VEVENT nor VTODO"),)
+    return tuple(_meeting(uid, group, quirks) for uid, group in groups.items())
+
+
+def _faulty(uid: str, reason: Reason, detail: str, text: str = "") -> Incoming:
+    return Incoming(uid, text, fault=Fault(Outcome.ERROR, reason, None, uid or None, detail))
+
+
+def _meeting(uid: str, group: _Group, quirks: tuple[str, ...]) -> Incoming:
+    used = {name: zone for name, zone in group.zones.items() if _uses(group.components, name)}
+    zones = "".join(_text(zone) for zone in used.values())
+    text = "BEGIN:VCALENDAR\nVERSION:2.0\n" + (f"METHOD:{group.method}\n" if group.method else "")
+    text += zones + "".join(map(_text, group.components)) + "END:VCALENDAR\n"
+    if not uid:
+        return _faulty("", Reason.NO_UID, f"{group.components[0].name} without UID", text)
+    kinds = {component.name for component in group.components}
+    if len(kinds) > 1:
+        return _faulty(uid, Reason.MIXED_COMPONENTS, f"{' and '.join(sorted(kinds))} under one UID", text)
+    organizer = _organizer(group.components)
+    if organizer is None:
+        return _faulty(uid, Reason.NO_ORGANIZER, f"{group.components[0].name} without an ORGANIZER address", text)
+    found = list(quirks)
+    events: dict[str, Event] = {}
+    attendees: list[Attendee] = []
+    for component in group.components:
+        event = event_of(component, used, found)
+        if event is None:
+            detail = f"{component.name} without a DTSTART or RECURRENCE-ID that can be read"
+            return _faulty(uid, Reason.MALFORMED, detail, text)
+        if event.rid in events:
+            return _faulty(uid, Reason.DUPLICATE_INSTANCE, f"{event.rid or 'the series'} stands there twice", text)
+        events[event.rid] = event
+        attendees += attendees_of(component, event.rid, found)
+    return Incoming(
+        uid=uid,
+        text=text,
+        method=group.method,
+        component=kinds.pop(),
+        organizer=organizer,
+        zones=zones,
+        events=tuple(sorted(events.values(), key=lambda event: event.rid)),
+        attendees=tuple(attendees),
+        quirks=tuple(dict.fromkeys(found)),
+    )
+
+
+def _organizer(components: Iterable[Component]) -> CalAddress | None:
+    for component in components:
+        line = component.first("ORGANIZER")
+        if line is not None:
+            address = canonical(line.value) or canonical(line.one("EMAIL") or "")
+            if address is not None:
+                return CalAddress(address, line.params)
+    return None
+
+
+def _uses(components: Sequence[Component], tzid: str) -> bool:
+    return any(tzid in line for component in components for line in component.raw)
+
+
+def _text(component: Component) -> str:
+    inner = "".join(f"{line}\n" for line in component.raw) + "".join(map(_text, component.children))
+    return f"BEGIN:{component.name}\n{inner}END:{component.name}\n"
+
+
+def event_of(component: Component, zones: Zones, quirks: list[str]) -> Event | None:
+    """A VEVENT or VTODO as it is stored; None where its time or RECURRENCE-ID cannot be read."""
+    start = _moment(component, "DTSTART", zones, quirks)
+    recurrence = _moment(component, "RECURRENCE-ID", zones, quirks)
+    line = component.first("RECURRENCE-ID")
+    if (line is not None and recurrence is None) or (start is None and component.name == "VEVENT"):
+        return None
+    start_line = component.first("DTSTART")
+    tzid = start_line.one("TZID") if start_line is not None else None
+    sequence = number(component.first("SEQUENCE"), SEQUENCE_LIMIT)
+    lines = "".join(f"{raw}\n" for raw in component.raw if not raw[:8].upper().startswith("ATTENDEE"))
+    return Event(
+        rid=recurrence.rid if recurrence is not None else "",
+        component=component.name,
+        lines=lines + "".join(map(_text, component.children)),
+        sequence=sequence or 0,
+        sequence_given=sequence is not None,
+        dtstamp=instant(component.first("DTSTAMP")),
+        status=(component.text("STATUS", 64) or "CONFIRMED").upper(),
+        summary=component.text("SUMMARY", 1000) or "",
+        location=component.text("LOCATION", 1000) or None,
+        start=start,
+        end=_end(component, start, tzid, zones, quirks),
+        tzid=tzid,
+        rrules=tuple(clean(rule.value.strip(), 1000) for rule in component.all("RRULE")),
+        rdates=_moments(component, "RDATE", zones, quirks),
+        exdates=_moments(component, "EXDATE", zones, quirks),
+        future=line is not None and (line.one("RANGE") or "").upper() == "THISANDFUTURE",
+    )
+
+
+def _moment(component: Component, name: str, zones: Zones, quirks: list[str]) -> Moment | None:
+    line = component.first(name)
+    if line is None:
+        return None
+    found, tolerated = timezones.moment(line, zones)
+    quirks += tolerated
+    return found
+
+
+def _moments(component: Component, name: str, zones: Zones, quirks: list[str]) -> tuple[Moment, ...]:
+    found: list[Moment] = []
+    for line in component.all(name):
+        moments, tolerated = timezones.moments(line, zones)
+        found += moments
+        quirks += tolerated
+    return tuple(found)
+
+
+def _end(
+    component: Component, start: Moment | None, tzid: str | None, zones: Zones, quirks: list[str]
+) -> Moment | None:
+    """DTEND or DUE, else DTSTART and DURATION, else the day or the instant itself (RFC 5545 §3.6.1)."""
+    end = _moment(component, "DTEND", zones, quirks) or _moment(component, "DUE", zones, quirks)
+    if end is not None or start is None:
+        return end
+    duration = component.first("DURATION")
+    length = timezones.parse_duration(duration.value) if duration is not None else None
+    if length is None:
+        if component.name == "VTODO":
+            return None
+        length = timedelta(days=1) if start.is_date else timedelta(0)
+    return shifted(start, length, tzid, zones)
+
+
+def shifted(start: Moment, length: timedelta, tzid: str | None, zones: Mapping[str, Component]) -> Moment:
+    """`start` + `length` by the wall clock of its zone."""
+    local = start.local + length
+    if start.is_date:
+        return Moment(local, None, True)
+    if start.utc is None:
+        return Moment(local)
+    zone = timezones.resolve(tzid, zones) if tzid is not None else None
+    return timezones.at(local, zone) if zone is not None else Moment(local, start.utc + length)
+
+
+def attendees_of(component: Component, rid: str, quirks: list[str]) -> list[Attendee]:
+    """The ATTENDEEs of one component, PARTSTAT and RSVP as written; one that stands twice counts once."""
+    found: dict[str, Attendee] = {}
+    for line in component.all("ATTENDEE"):
+        address = attendee_of(line, quirks)
+        if address is None:
+            quirks.append("attendee_without_address")
+            continue
+        if address.address in found:
+            quirks.append("attendee_twice")
+            continue
+        row = Attendee(
+            address=address.address,
+            rid=rid,
+            position=len(found),
+            params={name: values for name, values in address.params.items() if name not in STATE},
+            partstat=(address.one("PARTSTAT") or NEEDS_ACTION).upper(),
+            rsvp=(address.one("RSVP") or "").upper() == "TRUE",
+            schedule_status=address.one("SCHEDULE-STATUS"),
+        )
+        found[row.address] = replace(
+            row,
+            delegated_to=_addresses(address, "DELEGATED-TO"),
+            delegated_from=_addresses(address, "DELEGATED-FROM"),
+        )
+    return list(found.values())
+
+
+def _addresses(address: CalAddress, name: str) -> tuple[str, ...]:
+    return tuple(found for value in address.params.get(name, ()) if (found := canonical(value)))

@@ -1,0 +1,366 @@
+"""Recurrence rules (RFC 5545 §3.3.10) on wall clock times, at a cost that no rule can drive up.
+
+Duty: parse a RECUR value and answer "is this one of its times" and "which come next" month by month, beginning near the
+time that is asked for. It must never step through a rule from its beginning one time after another: a month of a rule
+is computed at once, months are bounded by the last year, and sub-daily rules are arithmetic or refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from itertools import groupby, islice
+
+from itipd.itip.model import Moment
+from itipd.itip.timezones import LAST_YEAR, parse_value
+
+_FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY", "SECONDLY")
+_STEPS = {"HOURLY": 3600, "MINUTELY": 60, "SECONDLY": 1}  # seconds
+_WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+_BYDAY = re.compile(r"([+-]?[0-9]{1,2})?(MO|TU|WE|TH|FR|SA|SU)")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
+_RANGES = {
+    "BYMONTH": (1, 12),
+    "BYMONTHDAY": (-31, 31),
+    "BYYEARDAY": (-366, 366),
+    "BYWEEKNO": (-53, 53),
+    "BYSETPOS": (-366, 366),
+    "BYHOUR": (0, 23),
+    "BYMINUTE": (0, 59),
+    "BYSECOND": (0, 60),
+}
+_MOST_VALUES = 400  # in one BYxxx part
+_MOST_TIMES = 1440  # on one day
+_MOST_STEPS = 5_000  # of anything that can only be tried one by one
+
+
+class TooCostly(ValueError):  # noqa: N818 - it names what the rule is
+    """A rule whose answer would take unbounded work."""
+
+
+class BadRule(TooCostly):
+    """A rule that cannot be read: there is no answer at any cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A RECUR value with all that DTSTART fills in. Times are naive wall clock times; `start` is DTSTART."""
+
+    start: datetime
+    frequency: str
+    interval: int
+    count: int | None  # as written: DTSTART is the first of them
+    until: Moment | None  # not looked at here: it may need a zone
+    week_start: int  # Monday 0
+    months: frozenset[int]
+    monthdays: frozenset[int]
+    yeardays: frozenset[int]
+    weeks: frozenset[int]
+    weekdays: frozenset[tuple[int, int]]  # (n-th or 0 for each, Monday 0)
+    positions: tuple[int, ...]
+    hours: tuple[int, ...]
+    minutes: tuple[int, ...]
+    seconds: tuple[int, ...]
+    times: tuple[timedelta, ...]  # of each matching day; of each hour, minute or second where that is the frequency
+
+    @property
+    def daily(self) -> bool:
+        """Whether the rule counts in days or more."""
+        return self.frequency not in _STEPS
+
+    def contains(self, local: datetime) -> bool:
+        """Whether `local` is one of the rule's times, COUNT considered, UNTIL not."""
+        if local < self.start or not self._matches(local):
+            return False
+        return self.count is None or self._index(local) < self._rest()
+
+    def walk(self, low: datetime, high: datetime | None = None) -> Iterator[datetime]:
+        """The times from `low` on, in order, COUNT considered, UNTIL not; at least those up to `high`, if given.
+
+        Ends at the last year. Raises `TooCostly` where a sub-daily rule finds nothing for long.
+        """
+        low = max(low, self.start)
+        times = self._steps(low) if self.frequency in _STEPS else self._times(low, high)
+        return times if self.count is None else islice(times, max(self._rest() - self._index(low), 0))
+
+    def last(self) -> datetime | None:
+        """The last time of a rule with COUNT; None where it has no time. Raises `TooCostly`."""
+        rest = self._rest()
+        if rest < 1:
+            return None
+        if self.frequency in _STEPS:
+            self._index(self.start)  # refuses what cannot be counted
+            seconds = (rest - 1) * self.interval * _STEPS[self.frequency]
+            return self.start + timedelta(seconds=min(seconds, _seconds(datetime(LAST_YEAR, 1, 1))))
+        low = self.start
+        for year, month in () if self.positions else self._months(self.start):
+            here = self._count_month(year, month)
+            if here >= rest:
+                low = max(self.start, datetime(year, month, 1))
+                break
+            rest -= here
+        if rest > _MOST_STEPS:
+            raise TooCostly(f"COUNT={self.count}: at most {_MOST_STEPS} are counted one by one")
+        return max(islice(self._times(low), rest), default=None)
+
+    def _rest(self) -> int:
+        """How many times the rule itself gives: DTSTART always counts as the first (RFC 5545 §3.3.10, COUNT)."""
+        return (self.count or 0) - (not self._matches(self.start))
+
+    def _matches(self, local: datetime) -> bool:
+        if self.frequency in _STEPS:
+            step = _STEPS[self.frequency]
+            turn = _seconds(local) // step - _seconds(self.start) // step
+            return (
+                turn % self.interval == 0
+                and local.hour in self.hours
+                and local.minute in self.minutes
+                and local.second in self.seconds
+                and local.day in self.days(local.year, local.month)
+            )
+        if self.positions:
+            return next(self._times(local, local), None) == local
+        time = timedelta(hours=local.hour, minutes=local.minute, seconds=local.second)
+        return time in self.times and local.day in self.days(local.year, local.month)
+
+    def _index(self, local: datetime) -> int:
+        """How many times lie before `local`, from DTSTART on; may stop at COUNT."""
+        number = 0
+        if self.frequency in _STEPS:
+            size = {"HOURLY": 24, "MINUTELY": 24 * 60, "SECONDLY": 24 * 3600}[self.frequency]
+            lists = (self.months, self.monthdays, self.yeardays, self.weeks, self.weekdays)
+            whole = len(self.hours) * len(self.minutes) * len(self.seconds) == size
+            if any(lists) or not whole or not self._matches(self.start):
+                raise TooCostly(f"FREQ={self.frequency} with COUNT and BYxxx cannot be counted")
+            return -((_seconds(self.start) - _seconds(local)) // (_STEPS[self.frequency] * self.interval))
+        if self.positions:
+            for found in self._times(self.start, local):
+                if found >= local or number >= (self.count or 0):
+                    break
+                number += 1
+                if number > _MOST_STEPS:
+                    raise TooCostly(f"BYSETPOS with COUNT: at most {_MOST_STEPS} times are counted one by one")
+            return number
+        for year, month in self._months(self.start, local):
+            if (year, month) >= (local.year, local.month) or number >= (self.count or 0):
+                break
+            number += self._count_month(year, month)
+        for found in self._times(max(self.start, datetime(local.year, local.month, 1)), local):
+            if found >= local:
+                break
+            number += 1
+        return number
+
+    def _count_month(self, year: int, month: int) -> int:
+        days = self.days(year, month)
+        if (year, month) != (self.start.year, self.start.month):
+            return len(days) * len(self.times)
+        return sum(datetime(year, month, day) + time >= self.start for day in days for time in self.times)
+
+    def _steps(self, low: datetime) -> Iterator[datetime]:
+        """The times of a sub-daily rule from `low` on."""
+        unit = _STEPS[self.frequency]
+        step = timedelta(seconds=unit * self.interval)
+        first = self.start - timedelta(seconds=_seconds(self.start) % unit)
+        current = first + max((low - first) // step, 0) * step
+        for _ in range(_MOST_STEPS):
+            if current.year > LAST_YEAR:
+                return
+            for time in self.times:
+                if current + time >= low and self._matches(current + time):
+                    yield current + time
+            current += step
+        raise TooCostly(f"FREQ={self.frequency}: at most {_MOST_STEPS} steps are tried")
+
+    def _times(self, low: datetime, high: datetime | None = None) -> Iterator[datetime]:
+        """The times of a daily or rarer rule from `low` on."""
+        if not self.positions:
+            for day in self._dates(low, high):
+                for time in self.times:
+                    if day + time >= low:
+                        yield day + time
+            return
+        size = len(self.times)
+        for _, group in groupby(self._dates(self._period(low), high), self._period):
+            days = list(group)
+            total = len(days) * size
+            wanted = {p - 1 if p > 0 else total + p for p in self.positions if abs(p) <= total}
+            for number in sorted(wanted):
+                found = days[number // size] + self.times[number % size]
+                if found >= low:
+                    yield found
+
+    def _period(self, day: datetime) -> datetime:
+        """The first day of the period that BYSETPOS counts in."""
+        midnight = day.replace(hour=0, minute=0, second=0)
+        if self.frequency == "YEARLY":
+            return midnight.replace(month=1, day=1)
+        if self.frequency == "MONTHLY":
+            return midnight.replace(day=1)
+        return midnight - timedelta(days=(midnight.weekday() - self.week_start) % 7)
+
+    def _dates(self, low: datetime, high: datetime | None = None) -> Iterator[datetime]:
+        """The matching days, at midnight, from the day of `low` on."""
+        for year, month in self._months(low, high):
+            for day in self.days(year, month):
+                if day >= low.day or (year, month) != (low.year, low.month):
+                    yield datetime(year, month, day)
+
+    def _months(self, low: datetime, high: datetime | None = None) -> Iterator[tuple[int, int]]:
+        """The months from that of `low` on in which there may be times; periods that `high` is in are complete."""
+        months = sorted(self.months) or range(1, 13)
+        for year in range(low.year, (LAST_YEAR if high is None else min(high.year + 1, LAST_YEAR)) + 1):
+            if self.frequency == "YEARLY" and (year - self.start.year) % self.interval:
+                continue
+            for month in months:
+                if year > low.year or month >= low.month:
+                    yield year, month
+
+    def days(self, year: int, month: int) -> list[int]:
+        """The days of a month that the rule allows, in order; BYSETPOS, the clock and DTSTART are not considered."""
+        if self.months and month not in self.months:
+            return []
+        turn = (year - self.start.year) * 12 + month - self.start.month
+        if (self.frequency == "YEARLY" and (year - self.start.year) % self.interval) or (
+            self.frequency == "MONTHLY" and turn % self.interval
+        ):
+            return []
+        length = _length(year, month)
+        days: list[int] | range = range(1, length + 1)
+        if self.monthdays:
+            days = sorted({d if d > 0 else length + 1 + d for d in self.monthdays if abs(d) <= length})
+        first = date(year, month, 1).toordinal()  # of the first of the month; 1 is a Monday
+        if self.weekdays:
+            named = self._weekdays(year, length, first)
+            days = [d for d in days if d in named]
+        if self.frequency == "DAILY" and self.interval > 1:
+            offset = self.start.toordinal() - first + 1
+            days = [d for d in days if (d - offset) % self.interval == 0]
+        elif self.frequency == "WEEKLY" and self.interval > 1:
+            zero = self._period(self.start).toordinal() - first + 1
+            days = [d for d in days if (d - zero) // 7 % self.interval == 0]
+        if self.yeardays:
+            before, size = first - date(year, 1, 1).toordinal(), 365 + _leap(year)
+            days = [d for d in days if {before + d, before + d - size - 1} & self.yeardays]
+        if self.weeks:
+            days = [d for d in days if self._week(first + d - 1) & self.weeks]
+        return list(days)
+
+    def _weekdays(self, year: int, length: int, first: int) -> set[int]:
+        """The days of a month that BYDAY names; n-th ones count in the month, or in the year (RFC 5545 §3.3.10)."""
+        begin, size = 1, length
+        if self.frequency == "YEARLY" and not self.months:
+            begin, size = date(year, 1, 1).toordinal() - first + 1, 365 + _leap(year)
+        named: set[int] = set()
+        for n, weekday in self.weekdays:
+            if n == 0 or self.frequency not in ("YEARLY", "MONTHLY"):
+                named.update(range(1 + (weekday - first + 1) % 7, length + 1, 7))
+                continue
+            # Days are numbered from the first of the month; `begin` is that of the month, or of the year.
+            earliest = begin + (weekday - (first + begin - 2)) % 7
+            latest = begin + size - 1 - ((first + begin + size - 3) - weekday) % 7
+            day = earliest + (n - 1) * 7 if n > 0 else latest + (n + 1) * 7
+            if max(begin, 1) <= day <= min(begin + size - 1, length):
+                named.add(day)
+        return named
+
+    def _week(self, ordinal: int) -> set[int]:
+        """The number of a day's week, from the front and from the back (RFC 5545 §3.3.10, BYWEEKNO)."""
+        fourth = ordinal - (ordinal - 1 - self.week_start) % 7 + 3  # a week is of the year of its fourth day
+        year = date.fromordinal(fourth).year
+        first = date(year, 1, 1).toordinal()
+        return {(fourth - first) // 7 + 1, -((first + 364 + _leap(year) - fourth) // 7 + 1)}
+
+
+@lru_cache(maxsize=1024)
+def parse_rule(text: str, start: datetime, is_date: bool = False) -> Rule:
+    """The RECUR value `text` of a series that begins at `start` (wall clock, naive; `is_date`: of all-day instances).
+
+    Raises `BadRule` where it cannot be read and `TooCostly` where a day has too many times.
+    """
+    parts: dict[str, str] = {}
+    for part in text.strip().strip(";").upper().split(";", 40):
+        key, _, value = part.partition("=")
+        parts[key.strip()] = value.strip()
+    frequency = parts.get("FREQ", "")
+    if frequency not in _FREQUENCIES or (is_date and frequency in _STEPS):
+        raise BadRule(f"RRULE {text[:80]!r}: expected FREQ to be one of {', '.join(_FREQUENCIES)}")
+    if parts.get("RSCALE", "GREGORIAN") != "GREGORIAN":
+        raise BadRule(f"RRULE {text[:80]!r}: only RSCALE=GREGORIAN is known")
+    interval = _number(parts.get("INTERVAL", "1"), "INTERVAL")
+    if interval < 1:
+        raise BadRule(f"RRULE {text[:80]!r}: expected INTERVAL of 1 or more")
+    until = parse_value(parts["UNTIL"]) if "UNTIL" in parts else None
+    if until == "year_out_of_range" and parts["UNTIL"] > str(LAST_YEAR):
+        until = None  # 9999 is "for ever"
+    if isinstance(until, str):
+        raise BadRule(f"UNTIL={parts['UNTIL'][:40]!r}: expected a date or a time")
+    lists = {name: _numbers(parts[name], name) for name in _RANGES if parts.get(name)}
+    weekdays = frozenset(map(_weekday, parts["BYDAY"].split(",", _MOST_VALUES))) if parts.get("BYDAY") else frozenset()
+    months, monthdays = lists.get("BYMONTH", ()), lists.get("BYMONTHDAY", ())
+    yeardays, weeks = lists.get("BYYEARDAY", ()), lists.get("BYWEEKNO", ())
+    if not (monthdays or yeardays or weekdays):
+        # What the rule leaves open is as in DTSTART (RFC 5545 §3.3.10).
+        if frequency == "WEEKLY" or (weeks and frequency == "YEARLY"):
+            weekdays = frozenset({(0, start.weekday())})
+        elif frequency in ("YEARLY", "MONTHLY"):
+            monthdays = (start.day,)
+            months = months or ((start.month,) if frequency == "YEARLY" else ())
+    level = _FREQUENCIES.index(frequency)
+    if is_date:  # they MUST be ignored then (RFC 5545 §3.3.10)
+        lists = {name: values for name, values in lists.items() if name not in ("BYHOUR", "BYMINUTE", "BYSECOND")}
+    hours = lists.get("BYHOUR") or ((start.hour,) if level < 4 else tuple(range(24)))
+    minutes = lists.get("BYMINUTE") or ((start.minute,) if level < 5 else tuple(range(60)))
+    seconds = lists.get("BYSECOND") or ((start.second,) if level < 6 else tuple(range(60)))
+    seconds = tuple(sorted({min(second, 59) for second in seconds}))  # a leap second counts as the one before
+    clock = (hours if level < 4 else (0,), minutes if level < 5 else (0,), seconds if level < 6 else (0,))
+    if len(clock[0]) * len(clock[1]) * len(clock[2]) > _MOST_TIMES:
+        raise TooCostly(f"RRULE {text[:80]!r}: more than {_MOST_TIMES} times a day")
+    times = tuple(timedelta(hours=h, minutes=m, seconds=s) for h in clock[0] for m in clock[1] for s in clock[2])
+    positions = lists.get("BYSETPOS", ())
+    if positions and level > 3:
+        raise TooCostly(f"RRULE {text[:80]!r}: FREQ={frequency} is not followed with BYSETPOS")
+    if positions and level == 3:
+        picked = {p - 1 if p > 0 else len(times) + p for p in positions if abs(p) <= len(times)}
+        times, positions = tuple(times[number] for number in sorted(picked)), ()
+    count = _number(parts["COUNT"], "COUNT") if "COUNT" in parts else None
+    week_start = _WEEKDAYS.index(parts["WKST"]) if parts.get("WKST") in _WEEKDAYS else 0
+    days = (frozenset(months), frozenset(monthdays), frozenset(yeardays), frozenset(weeks), weekdays)
+    return Rule(start, frequency, interval, count, until, week_start, *days, positions, hours, minutes, seconds, times)
+
+
+def _number(text: str, name: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise BadRule(f"{name}={text[:40]!r}: expected a number")
+    return int(text)
+
+
+def _numbers(text: str, name: str) -> tuple[int, ...]:
+    low, high = _RANGES[name]
+    numbers = {_number(number.strip(), name) for number in text.split(",", _MOST_VALUES)}
+    if any(not low <= number <= high or (number == 0 and low < 0) for number in numbers):
+        raise BadRule(f"{name}={text[:40]!r}: expected numbers from {low} to {high}")
+    return tuple(sorted(numbers))
+
+
+def _weekday(text: str) -> tuple[int, int]:
+    match = _BYDAY.fullmatch(text.strip())
+    if match is None or match[1] in ("0", "00", "+0", "-0"):
+        raise BadRule(f"BYDAY={text[:40]!r}: expected days like MO or -1SU")
+    return int(match[1] or 0), _WEEKDAYS.index(match[2])
+
+
+def _seconds(local: datetime) -> int:
+    return local.toordinal() * 86400 + local.hour * 3600 + local.minute * 60 + local.second
+
+
+def _leap(year: int) -> int:
+    return int(year % 4 == 0 and (year % 100 != 0 or year % 400 == 0))
+
+
+def _length(year: int, month: int) -> int:
+    """Days of a month."""
+    return 28 + _leap(year) if month == 2 else 30 if month in (4, 6, 9, 11) else 31

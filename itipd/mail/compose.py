@@ -1,0 +1,309 @@
+"""A mail for one recipient from what was decided to be sent (RFC 6047 §2.4-2.6; what Outlook and Exchange need).
+
+Duty: `Outgoing` in, bytes out, the same bytes for the same input for ever: a retry is byte for byte the first try. It
+must never read a clock, draw a random number, or let a text of the calendar start a header line of its own. What
+cannot become a correct mail raises ComposeError: the delivery fails for good, by name.
+
+    multipart/mixed
+      multipart/alternative
+        text/plain
+        text/html
+        text/calendar; method=...      the last alternative: the one that a calendar program prefers
+      application/ics; name=invite.ics the same object for programs that look at attachments only
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from base64 import b32encode, b64encode, encodebytes
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from functools import lru_cache
+
+from itipd.itip import contentlines
+from itipd.itip.model import clean
+from itipd.mail import texts
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One mail to one recipient, as it stands in the outbox. Addresses are canonical, times aware.
+
+    `calendar` is the whole VCALENDAR. `line`, where given, is the recipient's own ATTENDEE content line (unfolded, no
+    line break): it takes the place of every ATTENDEE in the calendar (RFC 5546 §3.2.5: a CANCEL to removed ones).
+    """
+
+    organizer: str
+    organizer_name: str
+    uid: str
+    method: str
+    rid: str
+    sequence: int
+    reason: str
+    summary: str
+    calendar: str
+    created_at: datetime
+    recipient: str
+    message_id: str
+    automatic: bool = True
+    language: str = "en"
+    comment: str | None = None
+    line: str | None = None
+
+
+class ComposeError(ValueError):
+    """This can never become a mail; the text says what was found and what was expected, `code` is RFC 3463's."""
+
+    def __init__(self, text: str, code: str = "5.6.0") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+# RFC 5321 §4.1.2 dot-string, with RFC 6531 §3.3's non-ASCII letters; quoted local parts are refused with everything
+# that could end an address in a header or in an SMTP command.
+_ADDRESS = re.compile(
+    r"[^\s\x00-\x20\x7f-\x9f\ud800-\udfff()<>\[\]:;,\\\"@]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
+)
+_METHOD = re.compile(r"[A-Z][A-Z-]{0,31}")
+_MESSAGE_ID = re.compile(r"<[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+>")
+_LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,3}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+_LIMITS = contentlines.Limits(size=64 << 20, lines=2_000_000, components=200_000)
+"""Our own calendars may be as large as the organizer's meeting is."""
+
+
+def message_id(
+    *,
+    organizer: str,
+    uid: str,
+    rid: str,
+    method: str,
+    sequence: int,
+    recipient: str,
+    created_at: datetime,
+    cause: str = "",
+) -> str:
+    """`<...@domain of the organizer>`, the same for the same arguments (RFC 5322 §3.6.4); 128 bits of SHA-256.
+
+    `cause` is a text of what made us send it, so that two causes in one instant are two mails.
+    """
+    # The unit separator keeps ("a", "bc") and ("ab", "c") apart; no cleaned value contains it.
+    parts = (organizer, uid, rid, method, str(sequence), recipient, created_at.isoformat(), cause)
+    digest = hashlib.sha256("\x1f".join(parts).encode("utf-8", "backslashreplace")).digest()
+    domain = organizer.rpartition("@")[2]
+    if not re.fullmatch(r"[A-Za-z0-9.-]+", domain):
+        domain = "itipd.invalid"  # RFC 6761 §6.4: a domain that is nobody's
+    return f"<{_base32(digest)}@{domain}>"
+
+
+def token(secret: bytes, message_id: str) -> str:
+    """The tag of the return path that proves a delivery report: 128 bits, 26 letters and digits of one case.
+
+    Relays may change the case of a local part, so the alphabet does not depend on it.
+    """
+    return _base32(hmac.digest(secret, b"return path\x1f" + message_id.encode(), "sha256"))
+
+
+def return_path(organizer: str, token: str) -> str:
+    """The envelope sender `meetings+b-TOKEN@example.com` of `meetings@example.com`.
+
+    A local part that would be longer than 64 octets (RFC 5321 §4.5.3.1.1) goes without the tag.
+    """
+    local, _, domain = organizer.rpartition("@")
+    tagged = f"{local}+b-{token}"
+    return f"{tagged}@{domain}" if len(tagged.encode()) <= 64 else organizer
+
+
+def compose(outgoing: Outgoing) -> bytes:
+    """The whole mail, lines ended by CRLF. ASCII, unless an address itself is not (then RFC 6532 headers).
+
+    Raises ComposeError for an address, method, Message-ID or calendar that no mail can be made of.
+    """
+    _check(outgoing)
+    translate = texts.translator(outgoing.language)
+    method, facts = _read(outgoing.calendar, outgoing.language)
+    if method != outgoing.method:
+        # RFC 6047 §2.4: the parameter MUST be the METHOD of the calendar.
+        raise ComposeError(f"calendar: found METHOD {method!r:.40}, expected {outgoing.method}; render it again")
+    words = texts.words(outgoing.method, outgoing.reason, outgoing.rid, facts)
+    name = texts.one_line(outgoing.organizer_name, 128)
+    organizer = f"{name} <{outgoing.organizer}>" if name else outgoing.organizer
+    summary = facts.summary or texts.one_line(outgoing.summary, 255) or translate("(no title)")
+    intro = translate(words.intro).format(organizer=name or outgoing.organizer)
+    table = texts.rows(facts, organizer, clean(outgoing.comment or "", texts.MAX_TEXT).strip(), translate)
+    footer = translate("Please answer with the buttons of your mail or calendar program.") if words.ask else ""
+    calendar = _own_line(outgoing.calendar, outgoing.line) if outgoing.line is not None else outgoing.calendar
+    encoded = _base64(calendar)
+    outer, inner = _boundaries(outgoing, calendar)
+    headers = [
+        _header("From", _mailbox(name, outgoing.organizer)),  # RFC 6047 §2.3: the organizer's own address
+        _header("To", outgoing.recipient),
+        _header("Subject", _unstructured(translate(words.subject).format(summary=summary))),
+        _header("Date", format_datetime(outgoing.created_at)),
+        _header("Message-ID", outgoing.message_id),
+        "MIME-Version: 1.0\r\n",
+        _header("Content-Language", outgoing.language),
+        "Content-Class: urn:content-classes:calendarmessage\r\n",
+    ]
+    if outgoing.automatic:
+        headers.append("Auto-Submitted: auto-generated\r\n")  # RFC 3834 §5
+        headers.append("X-Auto-Response-Suppress: All\r\n")  # the same for Exchange, which ignores the former
+    headers.append(f'Content-Type: multipart/mixed; boundary="{outer}"\r\n\r\n')
+    plain = texts.plain(intro, table, facts.description, footer)
+    html = texts.html(intro, table, facts.description, footer, outgoing.language)
+    return "".join(
+        [
+            *headers,
+            f'--{outer}\r\nContent-Type: multipart/alternative; boundary="{inner}"\r\n\r\n',
+            f"--{inner}\r\n",
+            _part("text/plain; charset=utf-8", _base64(plain.replace("\n", "\r\n"))),
+            f"--{inner}\r\n",
+            _part("text/html; charset=utf-8", _base64(html.replace("\n", "\r\n"))),
+            f"--{inner}\r\n",
+            _part(f"text/calendar; charset=utf-8; method={outgoing.method}", encoded),
+            f"--{inner}--\r\n\r\n--{outer}\r\n",
+            # Not text/calendar a second time: Outlook would show two meetings.
+            _part('application/ics; name="invite.ics"', encoded, 'attachment; filename="invite.ics"'),
+            f"--{outer}--\r\n",
+        ]
+    ).encode()
+
+
+def _check(outgoing: Outgoing) -> None:
+    addresses = (("organizer", outgoing.organizer, "5.1.7"), ("recipient", outgoing.recipient, "5.1.3"))
+    for key, address, code in addresses:
+        if not _ADDRESS.fullmatch(address) or texts.one_line(address, 254) != address:
+            raise ComposeError(f"{key}: found {address!r:.80}, expected an address local@domain", code)
+    if outgoing.recipient == outgoing.organizer:
+        raise ComposeError("recipient: is the organizer, who is never sent the own invitation")
+    if not _METHOD.fullmatch(outgoing.method):
+        raise ComposeError(f"method: found {outgoing.method!r:.40}, expected an iTIP method in capitals")
+    if not _MESSAGE_ID.fullmatch(outgoing.message_id):
+        raise ComposeError(f"message_id: found {outgoing.message_id!r:.80}, expected <id@domain>")
+    if not _LANGUAGE.fullmatch(outgoing.language):
+        raise ComposeError(f"language: found {outgoing.language!r:.40}, expected a language tag like en or de-AT")
+    if outgoing.created_at.tzinfo is None:
+        raise ComposeError("created_at: found a time without a zone, expected UTC")
+
+
+@lru_cache(maxsize=4)  # one calendar goes to many recipients, one after the other
+def _read(calendar: str, language: str) -> tuple[str, texts.Facts]:
+    try:
+        tops, _quirks = contentlines.parse(calendar.encode(), limits=_LIMITS, skip=frozenset({"VALARM", "VTIMEZONE"}))
+    except ValueError as error:
+        raise ComposeError(f"calendar: found {error}, expected one VCALENDAR") from error
+    if len(tops) != 1:
+        raise ComposeError(f"calendar: found {len(tops)} VCALENDARs, expected one")
+    components = [child for child in tops[0].children if child.name in ("VEVENT", "VTODO")]
+    return (tops[0].text("METHOD") or "").upper(), texts.facts(components, texts.translator(language))
+
+
+def _own_line(calendar: str, line: str) -> str:
+    """`calendar` where every VEVENT and VTODO has `line` as its only ATTENDEE; alarms keep theirs."""
+    if not line.upper().startswith(("ATTENDEE:", "ATTENDEE;")) or _CONTROL.search(line.replace("\t", " ")):
+        raise ComposeError(f"line: found {line!r:.80}, expected one ATTENDEE content line")
+    folded = contentlines.fold(line).removesuffix("\r\n")
+    kept: list[str] = []
+    inside: list[str] = []
+    dropping, done = False, 0
+    for text in calendar.split("\r\n"):
+        if text[:1] in (" ", "\t"):  # a folded line shares the fate of its head
+            if not dropping:
+                kept.append(text)
+            continue
+        upper = text.upper()
+        own = bool(inside) and inside[-1] in ("VEVENT", "VTODO")
+        dropping = own and upper.startswith(("ATTENDEE:", "ATTENDEE;"))
+        if upper.startswith("BEGIN:"):
+            inside.append(upper[6:])
+        elif upper.startswith("END:") and inside:
+            if own:
+                kept.append(folded)
+                done += 1
+            inside.pop()
+        if not dropping:
+            kept.append(text)
+    if not done:
+        raise ComposeError("calendar: found no VEVENT or VTODO for the ATTENDEE line, expected lines ended by CRLF")
+    return "\r\n".join(kept)
+
+
+def _boundaries(outgoing: Outgoing, calendar: str) -> tuple[str, str]:
+    """Outer and inner boundary. "=_" cannot stand in base64, so no part can contain either (RFC 2045 §6.7)."""
+    digest = _base32(hashlib.sha256(f"{outgoing.message_id}\x1f{calendar}".encode()).digest())
+    return f"=_m_{digest}", f"=_a_{digest}"
+
+
+def _part(content_type: str, encoded: str, disposition: str = "") -> str:
+    header = f"Content-Type: {content_type}\r\n"
+    if disposition:
+        header += f"Content-Disposition: {disposition}\r\n"
+    return f"{header}Content-Transfer-Encoding: base64\r\n\r\n{encoded}\r\n"
+
+
+def _base64(text: str) -> str:
+    # RFC 6047 §2.5: base64 survives every relay: no 8 bits, no long line, no trailing blank, no leading dot.
+    return encodebytes(text.encode()).decode().replace("\n", "\r\n")
+
+
+def _base32(digest: bytes) -> str:
+    return b32encode(digest[:16]).decode().rstrip("=").lower()
+
+
+def _mailbox(name: str, address: str) -> str:
+    """RFC 5322 §3.4: `"Name" <address>`."""
+    name = _harmless(name)
+    if not name:
+        return address
+    if name.isascii() and len(name) <= 60:
+        quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+        return _folded([f'"{quoted}"', f"<{address}>"])
+    return _folded([*_encoded_words(name), f"<{address}>"])
+
+
+def _unstructured(text: str) -> str:
+    """A free text: as it is where it is ASCII, else in encoded words (RFC 2047)."""
+    text = _harmless(text)
+    words = text.split(" ")
+    return _folded(words if text.isascii() and max(map(len, words)) <= 60 else _encoded_words(text))
+
+
+def _harmless(text: str) -> str:
+    """One line without "=?": an encoded word in a text of the calendar would be decoded by somebody behind us, and
+    line breaks hidden in it become headers (CVE-2024-6923)."""
+    return texts.one_line(text, 320).replace("=?", "= ?")
+
+
+def _encoded_words(text: str) -> list[str]:
+    """RFC 2047 §4.1, §5: each at most 60 characters, so that the header's name fits beside it; no character is cut."""
+    found: list[str] = []
+    chunk = b""
+    for character in text:
+        octets = character.encode()
+        if len(chunk) + len(octets) > 36:  # 48 characters of base64
+            found.append(f"=?utf-8?b?{b64encode(chunk).decode()}?=")
+            chunk = b""
+        chunk += octets
+    found.append(f"=?utf-8?b?{b64encode(chunk).decode()}?=")
+    return found
+
+
+def _folded(words: list[str]) -> str:
+    """The words of a header's value, lines of at most 76 characters where that is possible (RFC 2047 §2)."""
+    text, column = words[0], len("Subject: ") + len(words[0])
+    for word in words[1:]:
+        blank = " " if column + 1 + len(word) <= 76 else "\r\n "
+        column = column + 1 + len(word) if blank == " " else 1 + len(word)
+        text += blank + word
+    return text
+
+
+def _header(name: str, value: str) -> str:
+    """The last gate: no header ever holds a break that is not a fold of `_folded`."""
+    if _CONTROL.search(value.replace("\r\n ", "")):
+        raise ComposeError(f"{name}: found a control character in {value!r:.80}, expected one line")
+    return f"{name}: {value}\r\n"

@@ -1,0 +1,160 @@
+"""A mail as the flat list of its parts, in one bounded pass (RFC 2045, RFC 2046, RFC 2231).
+
+Multiparts are opened at any depth up to a limit; a message inside the mail (message/*) is a leaf and is never opened:
+somebody else's mail is not believed. No recursion, nothing that backtracks, no exception but `TooLarge`.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from dataclasses import dataclass
+from itertools import islice
+from urllib.parse import unquote_to_bytes
+
+from itipd.mail.headers import Headers, MailLimits, TooLarge, codec, decoded, scan
+
+_TYPE = re.compile(r"\s*([\w.+-]+/[\w.+-]+)", re.ASCII)
+_PARAM = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^;]*))')
+_ESCAPED = re.compile(r"\\(.)")
+_BASE64_CALENDAR = b"QkVHSU46VkNBTEVOREFS"  # BEGIN:VCALENDAR
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A part that is no multipart. The body is raw[start:end], still in its transfer encoding."""
+
+    type: str  # lower-case type/subtype
+    params: dict[str, str]  # of Content-Type, names in lower case
+    headers: Headers
+    start: int
+    end: int
+
+    @property
+    def filename(self) -> str:
+        """The lower-case file name from Content-Disposition, else from Content-Type; "" where there is none."""
+        disposition = self.headers.first(b"content-disposition")
+        name = parameters(disposition).get("filename", "") if disposition else ""
+        name = name or self.params.get("name", "")
+        return decoded(name).strip().lower() if name else ""
+
+    @property
+    def attached(self) -> bool:
+        """Whether Content-Disposition calls it an attachment (RFC 2183 §2.2)."""
+        return self.headers.first(b"content-disposition")[:10].lower() == "attachment"
+
+
+def leaves(raw: bytes, limits: MailLimits) -> tuple[Headers, int, list[Leaf]]:
+    """The mail's own headers, the offset of its body, and all its leaves in the order of the mail.
+
+    Raises `TooLarge` for too many headers, parts or levels.
+    """
+    start = raw.find(b"\n") + 1 if raw.startswith(b"From ") else 0  # the separator of an mbox
+    top, top_body = scan(raw, start, len(raw), limits)
+    found: list[Leaf] = []
+    waiting = [(top, top_body, len(raw), 0, "text/plain")]
+    count = 0
+    while waiting:
+        headers, body, end, depth, default = waiting.pop()
+        count += 1
+        field = headers.first(b"content-type")
+        if len(field) > limits.content_type:
+            field = ""
+        match = _TYPE.match(field)
+        kind = match[1].lower() if match else default if not field else "text/plain"  # RFC 2045 §5.2
+        params = parameters(field)
+        boundary = params.get("boundary", "").encode() if kind.startswith("multipart/") else b""
+        if not 0 < len(boundary) <= 256:
+            found.append(Leaf(kind, params, headers, body, end))
+            continue
+        if depth >= limits.depth:
+            raise TooLarge(f"the mail has parts nested more than {limits.depth} deep")
+        inner = "message/rfc822" if kind == "multipart/digest" else "text/plain"  # RFC 2046 §5.1.5
+        children = []
+        for first, last in _split(raw, body, end, boundary, limits):
+            part, offset = scan(raw, first, last, limits)
+            children.append((part, offset, last, depth + 1, inner))
+        if count + len(waiting) + len(children) > limits.parts:
+            raise TooLarge(f"the mail has more than {limits.parts} parts")
+        waiting.extend(reversed(children))
+    return top, top_body, found
+
+
+def _split(raw: bytes, start: int, end: int, boundary: bytes, limits: MailLimits) -> list[tuple[int, int]]:
+    # RFC 2046 §5.1.1: a delimiter is a whole line; a longer boundary that begins alike is none.
+    mark = b"\n--" + boundary
+    ranges: list[tuple[int, int]] = []
+    opened = -1
+    missed = 0
+    at = raw.find(mark, max(start - 1, 0), end)
+    while at >= 0:
+        after = at + len(mark)
+        line_end = raw.find(b"\n", after, end)
+        line_end = end if line_end < 0 else line_end
+        rest = raw[after : min(line_end, after + 256)].strip(b" \t\r")
+        if rest in (b"", b"--"):
+            if opened >= 0:
+                ranges.append((opened, max(opened, at - 1 if raw[at - 1 : at] == b"\r" else at)))
+            if rest or len(ranges) > limits.parts:
+                return ranges
+            opened = line_end + 1
+            at = raw.find(mark, line_end, end)
+        else:
+            missed += 1
+            if missed > 1000:
+                raise TooLarge("the mail has more than 1000 lines that only begin like a boundary")
+            at = raw.find(mark, line_end, end)
+    if 0 <= opened < end:
+        ranges.append((opened, end))  # the closing delimiter is missing
+    return ranges
+
+
+def parameters(field: str) -> dict[str, str]:
+    """The parameters of a Content-Type or Content-Disposition; RFC 2231's pieces and charsets are put together."""
+    params: dict[str, str] = {}
+    if ";" not in field:
+        return params
+    pieces: dict[str, list[tuple[int, bool, str]]] = {}
+    for match in islice(_PARAM.finditer(field), 64):
+        name, quoted, token = match.groups("")
+        value = _ESCAPED.sub(r"\1", quoted) if quoted else token.strip(' \t"')
+        name = name.lower()
+        if "*" not in name:
+            params.setdefault(name, value)
+            continue
+        base, _, rest = name.partition("*")
+        number = rest.rstrip("*")
+        if not number or (number.isdecimal() and len(number) < 4):
+            pieces.setdefault(base, []).append((int(number or 0), not rest or rest.endswith("*"), value))
+    for base, parts in pieces.items():
+        charset, data = "utf-8", b""
+        for number, encoded, value in sorted(parts):
+            if encoded and number == 0 and value.count("'") >= 2:
+                charset, _, value = value.split("'", 2)
+            data += unquote_to_bytes(value) if encoded else value.encode()
+        params[base] = data.decode(codec(charset) or "latin-1", "replace")
+    return params
+
+
+def body(raw: bytes, leaf: Leaf) -> tuple[bytes, bool]:
+    """The leaf's content with its transfer encoding undone (RFC 2045 §6), and whether that encoding was a lie."""
+    data = raw[leaf.start : leaf.end]
+    encoding = leaf.headers.first(b"content-transfer-encoding")[:32].lower().strip("\"' ;")
+    # Some gateways decode a part and leave its header, others encode it and write none.
+    plain = data.lstrip()[:16].upper().startswith(b"BEGIN:VCALENDAR")
+    if encoding == "base64":
+        return (data, True) if plain else (_base64(data), False)
+    if encoding == "quoted-printable":
+        return binascii.a2b_qp(data), False
+    if data.lstrip().startswith(_BASE64_CALENDAR):
+        return _base64(data), True
+    return data, False
+
+
+def _base64(data: bytes) -> bytes:
+    try:
+        return binascii.a2b_base64(data)
+    except binascii.Error:  # the padding or the end is missing: what can be read is read
+        kept = re.sub(rb"[^A-Za-z0-9+/]", b"", data)
+        kept = kept[: len(kept) - (len(kept) % 4 == 1)]
+        return binascii.a2b_base64(kept + b"=" * (-len(kept) % 4))

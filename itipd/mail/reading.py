@@ -1,0 +1,212 @@
+"""A raw mail -> everything the inbox needs to know of it, in one pure call (design.md: it runs in a reader process).
+
+The mail's faults come out as `Fault`s, never as exceptions: only `MemoryError` passes, because after it nothing in
+this process can be trusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from itipd.itip.addresses import canonical
+from itipd.itip.contentlines import Limits
+from itipd.itip.incoming import incoming
+from itipd.itip.model import Evidence, Fault, Incoming, Message, clean
+from itipd.itip.outcomes import Outcome, Reason
+from itipd.itip.read import read
+from itipd.mail.evidence import evidence
+from itipd.mail.extract import Extracted, MailLimits, Part, TooLarge, extract, wire
+from itipd.mail.headers import Headers, addresses, decoded, scan
+from itipd.mail.note import own_words
+
+_TRACE = frozenset({b"received", b"return-path", b"delivered-to", b"x-original-to", b"envelope-to", b"x-received"})
+_TO = (b"to", b"cc", b"delivered-to")
+_LIMITS = MailLimits()
+_ANY_COUNT = replace(_LIMITS, headers=_LIMITS.header_block)
+_SUBMITTED = 32 << 20  # bytes of the organizer's own calendar: 10,000 ATTENDEEs are more than a stranger may send
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSettings:
+    """What of the configuration reading needs; goes to the reader processes once, at their start."""
+
+    authserv_ids: tuple[str, ...] = ()  # whose Authentication-Results are believed; "" is Exchange's, which has no id
+    max_part: int = _LIMITS.part  # bytes of one calendar
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A mail, read. `messages` is never empty, but for a submission that has `incoming`."""
+
+    message_id: str  # with its angle brackets; "" where there is none
+    from_header: str  # decoded, for people
+    to: tuple[str, ...]  # canonical addresses of To, Cc, Delivered-To, each once
+    subject: str
+    date: datetime | None
+    digest: bytes  # 16 bytes
+    packed: bytes  # the raw mail, zlib
+    evidence: Evidence
+    messages: tuple[Message | Fault, ...] = ()
+    incoming: tuple[Incoming, ...] = ()
+    received_count: int = 0
+    note: str | None = None  # the person's own words, where a message has no COMMENT
+    quirks: tuple[str, ...] = ()
+
+
+def read_mail(
+    raw: bytes,
+    *,
+    sender: str,
+    recipients: Sequence[str],
+    submission: bool,
+    settings: ReadSettings,
+    trusted: bool = True,
+) -> Reading:
+    """Read one mail as it came. Raises nothing but MemoryError.
+
+    `sender` is the envelope sender, `""` or `<>` for the null sender; `submission`: the organizer's own application
+    sent it, so its calendars fill `incoming`; `trusted`: the client may vouch with Authentication-Results.
+    """
+    try:
+        return _read(raw, sender, submission, settings, trusted)
+    except TooLarge as error:
+        fault = Fault(Outcome.ERROR, Reason.TOO_LARGE, detail=str(error))
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a parser raises on hostile input (hardening §5, §6) is the mail's fault
+        fault = _malformed(error)
+    return faulty(raw, sender=sender, fault=fault)
+
+
+def faulty(raw: bytes, *, sender: str, fault: Fault) -> Reading:
+    """The Reading of a mail that could not be read: only what a linear, bounded look at its headers gives."""
+    data = wire(raw)
+    headers, body = scan(data, 0, min(len(data), _LIMITS.header_block), _ANY_COUNT)
+    proof = evidence(headers, sender, ())
+    return Reading(
+        message_id=_message_id(headers),
+        from_header=decoded(headers.first(b"from")),
+        to=_to(headers),
+        subject=decoded(headers.first(b"subject")),
+        date=proof.date,
+        digest=digest(data, headers, body),
+        packed=pack(raw),
+        evidence=proof,
+        messages=(fault,),
+        received_count=headers.count(b"received"),
+    )
+
+
+def digest(data: bytes, headers: Headers, body: int) -> bytes:
+    """16 bytes that are the same for the same mail on another way: all but the trace headers, and the body.
+
+    `data` is the mail as `wire` gives it, `body` the offset of its body. Empty lines at the end do not count.
+    """
+    end = max(len(data.rstrip(b"\r\n")), body)
+    kept = [b"%b:%b" % field for field in headers.fields if field[0] not in _TRACE]
+    state = hashlib.blake2b(b"\n".join(kept), digest_size=16)
+    state.update(memoryview(data)[body:end])
+    return state.digest()
+
+
+def pack(raw: bytes) -> bytes:
+    """The mail for the journal: `zlib.decompress` gives it back."""
+    # A small window: with the default one zlib spends more time on its 260 kB of memory than on a reply.
+    packer = zlib.compressobj(1, zlib.DEFLATED, 13 if len(raw) <= 1 << 15 else 15, 6)
+    return packer.compress(raw) + packer.flush()
+
+
+def _read(raw: bytes, sender: str, submission: bool, settings: ReadSettings, trusted: bool) -> Reading:
+    data = wire(raw)
+    limits = _LIMITS if settings.max_part == _LIMITS.part else replace(_LIMITS, part=settings.max_part)
+    if submission:
+        limits = replace(limits, part=max(limits.part, _SUBMITTED))
+    found = extract(data, limits)
+    headers = found.headers
+    messages: tuple[Message | Fault, ...] = ()
+    own: tuple[Incoming, ...] = ()
+    if submission:
+        own, messages = _incoming(found.parts)
+    else:
+        messages = _messages(found.parts, Limits(size=limits.part))
+    messages += found.faults
+    if not messages and not own:
+        messages = (Fault(Outcome.NO_ACTION, Reason.NOT_CALENDAR, detail=_seen(found)),)
+    subject = decoded(headers.first(b"subject"))
+    wordless = any(isinstance(message, Message) and not message.comment for message in messages)
+    proof = evidence(headers, sender, settings.authserv_ids, trusted=trusted)
+    return Reading(
+        message_id=_message_id(headers),
+        from_header=decoded(headers.first(b"from")),
+        to=_to(headers),
+        subject=subject,
+        date=proof.date,
+        digest=digest(data, headers, found.body),
+        packed=pack(raw),
+        evidence=proof,
+        messages=messages,
+        incoming=own,
+        received_count=headers.count(b"received"),
+        note=own_words(found.text, subject) if wordless and found.text else None,
+        quirks=found.quirks,
+    )
+
+
+def _messages(parts: Sequence[Part], limits: Limits) -> tuple[Message | Fault, ...]:
+    found: list[Message | Fault] = []
+    for part in parts:
+        try:
+            found.extend(read(part.data, part.method, limits))
+        except MemoryError:
+            raise
+        except Exception as error:  # hostile input: hardening §5 lists what parsers raise
+            found.append(_malformed(error))
+    if len(found) < 2:
+        return tuple(found)
+    # rules.md §1.3: the same object twice has one effect, also where its copy was written a little differently.
+    once: dict[str, Message | Fault] = {}
+    for message in found:
+        once.setdefault(repr(replace(message, quirks=())), message)
+    return tuple(once.values())
+
+
+def _incoming(parts: Sequence[Part]) -> tuple[tuple[Incoming, ...], tuple[Message | Fault, ...]]:
+    own: dict[str, Incoming] = {}
+    faults: list[Message | Fault] = []
+    for part in parts:
+        try:
+            for one in incoming(part.data):
+                named = one if one.method else replace(one, method=part.method)
+                own.setdefault(one.uid or f"\0{len(own)}", named)
+        except MemoryError:
+            raise
+        except Exception as error:  # as above
+            faults.append(_malformed(error))
+    return tuple(own.values()), tuple(faults)
+
+
+def _malformed(error: Exception) -> Fault:
+    return Fault(Outcome.ERROR, Reason.MALFORMED, detail=clean(f"{type(error).__name__}: {error}", 256))
+
+
+def _seen(found: Extracted) -> str:
+    return "found a winmail.dat, which is not opened" if "tnef" in found.quirks else "no calendar part in the mail"
+
+
+def _message_id(headers: Headers) -> str:
+    return clean("".join(headers.first(b"message-id").split()), 250)
+
+
+def _to(headers: Headers) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for name in _TO:
+        for text in headers.all(name):
+            for spec in addresses(text):
+                address = canonical(spec)
+                if address is not None:
+                    found[address] = None
+    return tuple(found)[:100]

@@ -1,0 +1,297 @@
+"""The one way out: claim -> compose -> deliver -> settle (design.md, rule 1).
+
+Duty: every delivery of the store ends sent, failed for good with its error, or waits with a time for its next try; at
+least once, each try with the same bytes. It must never decide what is sent, never let one delivery hold up the others,
+and never hold a lease that it does not renew: after a crash the next process goes on within `LEASE`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+
+from itipd import relay
+from itipd.config import Relay
+from itipd.itip.model import clean
+from itipd.mail.compose import ComposeError, Outgoing, compose, return_path
+from itipd.relay import Envelope, RelayError, Verdict, Way
+from itipd.store import Store
+from itipd.store.outbox import Delivery
+
+LEASE = timedelta(seconds=30)
+"""What was claimed by a process that died is tried again after this time."""
+
+RENEW = 10.0
+"""Seconds between renewals of the leases."""
+
+IN_FLIGHT = 16
+"""So many deliveries are claimed at once; `relay.CONNECTIONS` of them are being sent."""
+
+POLL = 0.5
+"""Seconds between looks into the store: other processes put mail there."""
+
+GIVE_UP = timedelta(days=5)
+"""A delivery that was refused for the moment for so long has failed (RFC 5321 §4.5.4.1)."""
+
+FIRST_RETRY = 10.0
+LAST_RETRY = 3600.0
+LAST_RETRY_DOWN = 300.0
+"""Seconds to the second try and at most between later ones; the last where it was the relay itself that failed."""
+
+MAX_PAUSE = 5.0
+"""Seconds between looks at a relay that is down."""
+
+SETTLE_AGAIN = (0.1, 1.0, 3.0)
+"""Seconds between the tries to write down what became of a mail."""
+
+STOP = 5.0
+"""Seconds that mail in the middle of its delivery has when the daemon stops."""
+
+LARGE = 100_000
+"""A calendar of more characters is composed beside the event loop."""
+
+log = structlog.get_logger()
+
+
+def utcnow() -> datetime:
+    return datetime.now(UTC)
+
+
+def outgoing(delivery: Delivery) -> Outgoing:
+    """The mail that a row of the outbox asks for."""
+    return Outgoing(
+        organizer=delivery.organizer,
+        organizer_name=delivery.organizer_name,
+        uid=delivery.uid,
+        method=delivery.method,
+        rid=delivery.rid,
+        sequence=delivery.sequence,
+        reason=delivery.reason,
+        summary=delivery.summary,
+        calendar=delivery.calendar,
+        created_at=delivery.created_at,
+        recipient=delivery.recipient,
+        message_id=delivery.message_id,
+        automatic=delivery.automatic,
+        language=delivery.language or "en",
+        comment=delivery.comment,
+        line=delivery.line,
+    )
+
+
+def file_name(delivery: Delivery) -> str:
+    """The name of its .eml file, without suffix: in order of time, the same at each try."""
+    local = delivery.message_id.strip("<>").partition("@")[0]
+    stamp = delivery.created_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return f"{stamp}-{''.join(c for c in local if c.isascii() and c.isalnum())[:64]}"
+
+
+def backoff(delivery: Delivery, longest: float) -> timedelta:
+    """How long to wait after a try that failed for the moment: twice as long each time, up to `longest` seconds.
+
+    A fifth more or less, different for each delivery but the same whenever it is asked: no herd, no randomness.
+    """
+    seconds = min(longest, FIRST_RETRY * 2.0 ** min(delivery.attempts - 1, 30))
+    seed = hashlib.sha256(f"{delivery.message_id} {delivery.attempts}".encode()).digest()
+    return timedelta(seconds=seconds * (0.8 + 0.4 * seed[0] / 255))
+
+
+class Outbox:
+    """Delivers what the store holds, until stopped. One per process; several processes share one store."""
+
+    def __init__(
+        self, store: Store, config: Relay, *, clock: Callable[[], datetime] = utcnow, way: Way | None = None
+    ) -> None:
+        self.store = store
+        self.config = config
+        self.clock = clock
+        self.way = way if way is not None else relay.way(config)
+        self._slots = asyncio.Semaphore(relay.CONNECTIONS)
+        self._woken = asyncio.Event()
+        self._held: dict[int, Delivery] = {}  # claimed and not settled
+        self._down: str | None = None  # why the relay took nothing, the last time it was asked
+
+    def wake(self) -> None:
+        """Something new is in the store, or something is due: look now."""
+        self._woken.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Deliver until `stop` is set, then finish what is being sent, for `STOP` seconds at most.
+
+        Neither a failing store nor a failing relay ends it. Cancelling it is safe: unfinished mail is sent again.
+        """
+        pause = POLL
+        halt = asyncio.create_task(stop.wait())
+        try:
+            while not stop.is_set():
+                self._woken.clear()
+                try:
+                    await self._pass(stop, halt)
+                    pause = min(MAX_PAUSE, pause * 2) if self._down is not None else POLL
+                except Exception:
+                    # The store's trouble (a full disk, a lost server). The mail is safe in it, so go on trying.
+                    log.exception("outbox: the pass failed and is tried again", seconds=pause)
+                    pause = min(MAX_PAUSE, pause * 2)
+                woken = asyncio.create_task(self._woken.wait())
+                await asyncio.wait({halt, woken}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                woken.cancel()
+        finally:
+            halt.cancel()
+            await self.close()
+
+    async def _pass(self, stop: asyncio.Event, halt: asyncio.Task[bool]) -> None:
+        working = asyncio.create_task(self.deliver_due(stop))
+        try:
+            await asyncio.wait({working, halt}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                await asyncio.wait({working}, timeout=STOP)
+        finally:
+            if not working.done():
+                working.cancel()
+                await asyncio.wait({working})
+        if not working.cancelled():
+            working.result()
+        if self.way is not None:
+            await self.way.tidy()
+
+    async def close(self) -> None:
+        """Close the kept connections."""
+        if self.way is not None:
+            await self.way.close()
+
+    async def deliver_due(self, stop: asyncio.Event | None = None) -> Counter[str]:
+        """One pass: claim and deliver until nothing is due, the relay takes nothing, or `stop` is set.
+
+        Returns how many deliveries became sent, waiting and failed. Without a relay nothing is claimed. Raises what the
+        store raises, after all that was claimed has come to its end.
+        """
+        counts: Counter[str] = Counter()
+        if self.way is None:
+            return counts
+        # A relay that was down is tried with one mail, so that a long queue does not fail as a whole again and again.
+        limit = 1 if self._down is not None else IN_FLIGHT
+        self._down = None
+        failure: Exception | None = None
+        tasks: set[asyncio.Task[str]] = set()
+        renewing = asyncio.create_task(self._renew())
+        try:
+            while True:
+                idle = failure is None and self._down is None and not (stop is not None and stop.is_set())
+                if idle and len(tasks) <= limit // 2:
+                    try:
+                        claimed = await self.store.claim(self.clock(), LEASE, limit - len(tasks))
+                    except Exception as error:
+                        failure, claimed = error, []
+                    for delivery in claimed:
+                        self._held[delivery.id] = delivery
+                        tasks.add(asyncio.create_task(self._deliver(self.way, delivery)))
+                if not tasks:
+                    break
+                done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                limit = IN_FLIGHT
+                for task in done:
+                    try:
+                        counts[task.result()] += 1
+                    except Exception as error:
+                        failure = error
+        finally:
+            await _cancelled({renewing, *tasks})
+            self._held.clear()
+        if failure is not None:
+            raise failure
+        return counts
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW)
+            try:
+                await self.store.renew(tuple(self._held.values()), self.clock(), LEASE)
+            except Exception:
+                # The worst that follows is that another process sends the same bytes a second time.
+                log.exception("outbox: the leases were not renewed")
+
+    async def _deliver(self, way: Way, delivery: Delivery) -> str:
+        """Everything about one delivery; the state that it has now."""
+        started = time.perf_counter()
+        try:
+            verdict = await self._verdict(way, delivery)
+            state = await self._settle(delivery, verdict)
+        finally:
+            self._held.pop(delivery.id, None)
+        log.info(
+            "outbox",
+            delivery=delivery.id,
+            method=delivery.method,
+            uid=delivery.uid[:256],
+            to=delivery.recipient,
+            state=state,
+            code=verdict.code,
+            answer=verdict.text[:256],
+            ms=round((time.perf_counter() - started) * 1000, 1),
+        )
+        return state
+
+    async def _verdict(self, way: Way, delivery: Delivery) -> Verdict:
+        try:
+            mail = outgoing(delivery)
+            # The event loop is not held up by a calendar with thousands of guests.
+            raw = await asyncio.to_thread(compose, mail) if len(mail.calendar) > LARGE else compose(mail)
+        except Exception as error:
+            # Composing is pure: what fails now fails always. It is settled, so that it blocks nobody (hardening, 24).
+            code = error.code if isinstance(error, ComposeError) else "5.6.0"
+            return Verdict("failed", code, clean(f"compose: {type(error).__name__}: {error}", 300))
+        tagged = self.config.return_path == "tagged"
+        sender = return_path(delivery.organizer, delivery.token) if tagged else delivery.organizer
+        async with self._slots:
+            if self._down is not None:
+                return Verdict("later", "4.4.1", self._down)
+            try:
+                return await way.deliver(Envelope(sender, delivery.recipient, raw, file_name(delivery)))
+            except RelayError as error:
+                self._down = str(error)
+                return Verdict("later", "4.4.1", self._down)
+            except Exception as error:
+                # Our fault or the library's, not the mail's: it waits, and the log has the whole story.
+                log.exception("outbox: delivery failed unexpectedly", delivery=delivery.id)
+                return Verdict("later", "4.3.0", clean(f"{type(error).__name__}: {error}", 300))
+
+    async def _settle(self, delivery: Delivery, verdict: Verdict) -> str:
+        """Write the verdict into the store; the new state. Raises what the store raises after a few tries."""
+        now = self.clock()
+        state, error, due = verdict.state, verdict.text, None
+        if state == "later" and now - delivery.created_at >= GIVE_UP:
+            state, error = "failed", f"given up after {GIVE_UP.days} days: {error}"[:300]
+        elif state == "later":
+            state = "waiting"
+            due = now + backoff(delivery, LAST_RETRY if self._down is None else LAST_RETRY_DOWN)
+        if not await self._write(delivery, state, now, due, error if state != "sent" else None, verdict.code):
+            log.warning("outbox: another process has taken this delivery over", delivery=delivery.id)
+        return state
+
+    async def _write(
+        self, delivery: Delivery, state: str, now: datetime, due: datetime | None, error: str | None, code: str | None
+    ) -> bool:
+        settle = partial(self.store.settle, delivery, state, now, next_attempt=due, error=error, code=code)
+        for delay in SETTLE_AGAIN:
+            try:
+                return await settle()
+            except Exception:
+                # The relay may have the mail already: to forget that would send it twice.
+                log.exception("outbox: the result of a delivery was not written", delivery=delivery.id, again=delay)
+                await asyncio.sleep(delay)
+        return await settle()
+
+
+async def _cancelled(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancel `tasks` and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

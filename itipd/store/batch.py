@@ -1,0 +1,219 @@
+"""One transaction for many messages: gather what they need, decide in memory, write it set-wise (design.md, rule 5).
+
+A message sees what the ones before it in the batch have done. Nothing is written before `flush`, at the exit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+
+from itipd.itip.model import (
+    DropAttendee,
+    DropEvent,
+    Meeting,
+    PutAttendee,
+    PutEvent,
+    PutMeeting,
+    PutProposal,
+    Write,
+)
+from itipd.itip.uids import uid_key
+from itipd.store import flush, gather
+from itipd.store.database import Database, Transaction
+from itipd.store.rows import key_of
+from itipd.store.values import Entry, HeldMail, Loaded, MeetingKey, OutcomeRow, Ref, Sending, Want
+
+
+@asynccontextmanager
+async def batch(database: Database) -> AsyncIterator[Batch]:
+    """A Batch; committed at the exit, rolled back on an exception. Raises Conflict: try again as a whole."""
+    async with database.writing() as transaction:
+        work = Batch(transaction)
+        yield work
+        await work.flush()
+
+
+class Batch:
+    """See the module. Used by one task at a time."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._known: dict[MeetingKey, Loaded] = {}
+        self._ids = flush.Ids()
+        self._pending = flush.Pending()
+        self._digests: dict[tuple[str, bytes], Ref] = {}
+
+    async def seen(self, digests: Sequence[tuple[str, bytes]]) -> dict[tuple[str, bytes], int]:
+        """(organizer, digest) -> id in the journal, for those that an earlier batch has written."""
+        if not digests:
+            return {}
+        return await self._transaction.run(partial(gather.seen, digests=sorted(set(digests))))
+
+    def journaled(self, organizer: str, digest: bytes) -> Ref | None:
+        """The entry of this very batch with that digest."""
+        return self._digests.get((organizer, digest))
+
+    async def gather(self, wants: Iterable[Want]) -> None:
+        """Loads what `wants` name, in a constant number of statements, and locks it against other processes.
+
+        Always: the meeting and the series' event. `rids`: those overrides (a date alone: all of that day) ;
+        `addresses`: all rows and open proposals of these; `guests=N`: all events, and all rows of at most N + 1
+        addresses; `everything`: all of it, and nobody else may write the meeting. May be called again for more.
+        """
+        wanted: dict[MeetingKey, Want] = {}
+        for want in wants:
+            key = key_of(want.organizer, want.uid)
+            wanted[key] = _union(wanted[key], want) if key in wanted else want
+        for key in wanted:
+            self._known.setdefault(key, Loaded())
+        if wanted:
+            await self._transaction.run(partial(gather.gather, wanted=wanted, known=self._known))
+
+    def meeting(self, organizer: str, uid: str) -> Meeting | None:
+        """The meeting as it is now, in this batch; None where there is none. Raises LookupError if never gathered."""
+        return self._loaded(organizer, uid).meeting
+
+    async def apply(self, meeting: Meeting | None, organizer: str, uid: str, writes: Sequence[Write]) -> Meeting:
+        """The meeting after `writes`, which were decided on `meeting`, the very one that `self.meeting` gave.
+
+        Raises ValueError if it has changed since, or if a write touches what was not gathered: such a write would
+        overwrite something that the decision has not seen.
+        """
+        loaded = self._loaded(organizer, uid)
+        current = loaded.meeting
+        if meeting is not current:
+            raise ValueError(f"{uid!r} has changed since it was decided on: take it from Batch.meeting again")
+        if current is None:
+            current = await self._created(organizer, uid, writes)
+            loaded.everything = True
+        events, attendees, proposals = dict(current.events), dict(current.attendees), dict(current.proposals)
+        for write in writes:
+            match write:
+                case PutAttendee(row):
+                    attendees[row.rid, row.address] = row
+                    loaded.touched_attendees.add((row.rid, row.address))
+                    _expect(loaded.everything or row.address in loaded.addresses, uid, f"attendee {row.address}")
+                case DropAttendee(rid, address):
+                    attendees.pop((rid, address), None)
+                    loaded.touched_attendees.add((rid, address))
+                    _expect(loaded.everything or address in loaded.addresses, uid, f"attendee {address}")
+                case PutMeeting(row):
+                    loaded.touched_row = True
+                    current = replace(row, organizer=current.organizer, id=current.id)
+                case PutEvent(event):
+                    events[event.rid] = event
+                    loaded.touched_events.add(event.rid)
+                    _expect(loaded.has_event(event.rid), uid, f"event {event.rid!r}")
+                case DropEvent(rid):
+                    events.pop(rid, None)
+                    loaded.touched_events.add(rid)
+                    _expect(loaded.has_event(rid), uid, f"event {rid!r}")
+                case PutProposal(proposal):
+                    if not proposal.id:
+                        proposal = replace(proposal, id=await self._id("proposals"))
+                    proposals[proposal.id] = proposal
+                    loaded.touched_proposals.add(proposal.id)
+        loaded.meeting = replace(current, events=events, attendees=attendees, proposals=proposals)
+        return loaded.meeting
+
+    async def _created(self, organizer: str, uid: str, writes: Sequence[Write]) -> Meeting:
+        if not any(isinstance(write, PutMeeting) for write in writes):
+            raise ValueError(f"{uid!r} has no meeting to write to, and the writes begin none")
+        return Meeting(organizer, uid, id=await self._id("meetings"))
+
+    async def _id(self, table: str) -> int:
+        return await self._transaction.run(partial(self._ids.one, table=table))
+
+    def journal(self, entry: Entry) -> Ref:
+        """Keeps a mail or command; its id is in the Ref after the commit."""
+        ref = Ref(entry.organizer)
+        self._pending.entries.append((ref, entry))
+        if entry.digest is not None:
+            self._digests[entry.organizer, entry.digest] = ref
+        return ref
+
+    def outcome(self, row: OutcomeRow) -> Ref:
+        """Keeps what was decided for one component."""
+        ref = Ref(row.entry.organizer)
+        self._pending.outcomes.append((ref, row))
+        return ref
+
+    def send(self, sending: Sending) -> Ref:
+        """Puts mails into the outbox, due at once."""
+        ref = Ref(sending.organizer)
+        self._pending.sendings.append((ref, sending))
+        return ref
+
+    async def held(self, keys: Sequence[tuple[str, str]], reason: str = "") -> list[HeldMail]:
+        """Open held outcomes of these (organizer, uid), the oldest first, those of this batch too; "": any reason."""
+        wanted = sorted({key_of(organizer, uid) for organizer, uid in keys})
+        closed = {ref.id for ref, _ in self._pending.closed}
+        found = await self._transaction.run(partial(gather.held, keys=wanted, reason=reason)) if wanted else []
+        found = [mail for mail in found if mail.outcome.id not in closed]
+        entries = {id(ref): entry for ref, entry in self._pending.entries}
+        for ref, row in self._pending.outcomes:
+            decision = row.decision
+            entry = entries.get(id(row.entry))
+            if entry is None or not row.open or not decision.uid or (reason and decision.reason != reason):
+                continue
+            if key_of(entry.organizer, decision.uid) in wanted:
+                found.append(_held(ref, row, entry))
+        return found
+
+    def close_held(self, outcome: Ref, state: str) -> None:
+        """A held outcome is open no more; `state` says how it ended: accepted, rejected, decided.
+
+        Another process that closed it first makes the flush raise Conflict.
+        """
+        for number, (ref, row) in enumerate(self._pending.outcomes):
+            if ref is outcome:
+                self._pending.outcomes[number] = (ref, replace(row, open=False))
+                return
+        self._pending.closed.append((outcome, state))
+
+    async def flush(self) -> None:
+        """Writes everything, in a constant number of statements, and commits. The batch is over."""
+        write = partial(flush.flush, ids=self._ids, known=self._known, pending=self._pending)
+        await self._transaction.commit(write)
+
+    def _loaded(self, organizer: str, uid: str) -> Loaded:
+        loaded = self._known.get((organizer, uid_key(uid)))
+        if loaded is None:
+            raise LookupError(f"{uid!r} of {organizer} was not gathered: name it in a Want first")
+        return loaded
+
+
+def _expect(fetched: bool, uid: str, what: str) -> None:
+    if not fetched:
+        raise ValueError(f"{what} of {uid!r} was not gathered: name it in a Want first")
+
+
+def _union(one: Want, two: Want) -> Want:
+    return replace(
+        one,
+        addresses=one.addresses | two.addresses,
+        rids=one.rids | two.rids,
+        everything=one.everything or two.everything,
+        guests=max(one.guests, two.guests),
+    )
+
+
+def _held(ref: Ref, row: OutcomeRow, entry: Entry) -> HeldMail:
+    decision = row.decision
+    return HeldMail(
+        ref,
+        row.entry,
+        row.position,
+        decision.uid or "",
+        decision.reason.value,
+        decision.attendee,
+        entry.kind,
+        entry.received_at,
+        entry.sender,
+        entry.recipients,
+        entry.client,
+        entry.packed,
+    )

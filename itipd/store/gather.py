@@ -1,0 +1,276 @@
+"""The set-wise SELECTs of a batch: a constant number of statements, however many messages there are.
+
+On PostgreSQL the batch first takes advisory locks, in one order for all: a meeting shared (exclusive for those who
+write all of it), an attendee of it exclusive. Unlike row locks they also hold what has no row yet: the first answer to
+an instance, a reply to a meeting that is being registered. Released by the end of the transaction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Select, Text, and_, bindparam, func, literal_column, or_, select, text, type_coerce
+
+from itipd.itip.model import Attendee, Event, Meeting, Proposal
+from itipd.store import rows
+from itipd.store.listing import NUMBER, TEXT, Keys, dialect_of, packed
+from itipd.store.rows import attendee_columns, event_columns, meeting_columns, proposal_columns
+from itipd.store.schema import attendees, events, journal, meetings, outcomes, proposals
+from itipd.store.types import digest_text
+from itipd.store.values import HeldMail, Loaded, MeetingKey, Ref, Want
+
+LAST = "\U0010ffff"
+"""After every text that is a key."""
+
+_lock = text(
+    "SELECT CASE WHEN whole THEN CAST(pg_advisory_xact_lock(number) AS text) "
+    "ELSE CAST(pg_advisory_xact_lock_shared(number) AS text) END "
+    "FROM json_to_recordset(CAST(:keys AS json)) AS keys(number bigint, whole boolean)"
+)
+
+
+def lock(connection: Connection, wanted: Mapping[MeetingKey, Want]) -> None:
+    """Waits until nobody else decides about these; on SQLite nobody can."""
+    if dialect_of(connection) == "sqlite":
+        return
+    numbers: dict[int, bool] = {}
+    for key, want in wanted.items():
+        number = _number(*key)
+        numbers[number] = numbers.get(number, False) or want.everything
+        for address in want.addresses:
+            numbers[_number(*key, address)] = True
+    # By number, in one statement: two batches never wait for each other in a ring.
+    connection.execute(_lock, packed({"number": number, "whole": numbers[number]} for number in sorted(numbers)))
+
+
+def _number(*key: str) -> int:
+    data = "\n".join(key).encode("utf-8", "replace")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
+
+
+def gather(connection: Connection, wanted: Mapping[MeetingKey, Want], known: Mapping[MeetingKey, Loaded]) -> None:
+    """Locks and loads."""
+    lock(connection, wanted)
+    load(connection, wanted, known)
+
+
+def load(connection: Connection, wanted: Mapping[MeetingKey, Want], known: Mapping[MeetingKey, Loaded]) -> None:
+    """Fills `known`, which has an entry for every key of `wanted`. What the batch has changed already stays."""
+    dialect = dialect_of(connection)
+    new = [key for key in wanted if not known[key].looked]
+    if new:
+        found = connection.execute(_meetings(dialect), packed({"o": key[0], "u": key[1]} for key in new))
+        for row in found:
+            loaded = known[row[0], row[1]]
+            loaded.meeting = rows.meeting_of(row)
+            loaded.stored = True
+        for key in new:
+            known[key].looked = True
+    present = {key: want for key, want in wanted.items() if known[key].stored}
+    if not present:
+        return
+    by_id = {meeting.id: known[key] for key in present if (meeting := known[key].meeting) is not None}
+    found_events = connection.execute(_events(dialect), packed(_event_keys(present, known))).all()
+    found_attendees = list(connection.execute(_attendees(dialect), packed(_attendee_keys(present, known))))
+    large = [(key, want) for key, want in present.items() if want.guests and not want.everything]
+    if large:
+        listed = packed({"o": key[0], "m": known[key].id, "n": want.guests} for key, want in large)
+        found_attendees += connection.execute(_guests(dialect), listed)
+    found_proposals = connection.execute(_proposals(dialect), packed(_attendee_keys(present, known))).all()
+    _merge(by_id, found_events, found_attendees, found_proposals)
+    for key, want in present.items():
+        known[key].note(want)
+
+
+def _event_keys(present: Mapping[MeetingKey, Want], known: Mapping[MeetingKey, Loaded]) -> Iterable[dict[str, Any]]:
+    for key, want in present.items():
+        meeting = {"o": key[0], "m": known[key].id}
+        if want.everything or want.guests:
+            yield {**meeting, "lo": "", "hi": LAST}
+            continue
+        yield {**meeting, "lo": "", "hi": ""}
+        for rid in sorted(want.rids - {""}):
+            # A date alone: whatever begins on that day.
+            yield {**meeting, "lo": rid, "hi": rid + LAST if len(rid) == 8 else rid}
+
+
+def _attendee_keys(present: Mapping[MeetingKey, Want], known: Mapping[MeetingKey, Loaded]) -> Iterable[dict[str, Any]]:
+    for key, want in present.items():
+        meeting = {"o": key[0], "m": known[key].id}
+        if want.everything:
+            yield {**meeting, "lo": "", "hi": LAST}
+            continue
+        for address in sorted(want.addresses):
+            yield {**meeting, "lo": address, "hi": address}
+
+
+def _merge(
+    by_id: Mapping[int, Loaded],
+    found_events: Iterable[Any],
+    found_attendees: Iterable[Any],
+    found_proposals: Iterable[Any],
+) -> None:
+    """Into the meetings; a row that the batch has written stays as the batch has it."""
+    new_events: dict[int, dict[str, Event]] = {id_: {} for id_ in by_id}
+    new_attendees: dict[int, dict[tuple[str, str], Attendee]] = {id_: {} for id_ in by_id}
+    new_proposals: dict[int, dict[int, Proposal]] = {id_: {} for id_ in by_id}
+    for row in found_events:
+        if row[1] not in by_id[row[0]].touched_events:
+            new_events[row[0]][row[1]] = rows.event_of(row)
+    for row in found_attendees:
+        key = (row[2], row[1])
+        if key not in by_id[row[0]].touched_attendees:
+            new_attendees[row[0]][key] = rows.attendee_of(row)
+    for row in found_proposals:
+        if row[0] not in by_id[row[1]].touched_proposals:
+            new_proposals[row[1]][row[0]] = rows.proposal_of(row)
+    for id_, loaded in by_id.items():
+        meeting = loaded.meeting
+        assert isinstance(meeting, Meeting)  # noqa: S101 - by_id has only those
+        loaded.stored_events |= new_events[id_].keys()
+        loaded.stored_attendees |= new_attendees[id_].keys()
+        loaded.stored_proposals |= new_proposals[id_].keys()
+        loaded.meeting = replace(
+            meeting,
+            events={**meeting.events, **new_events[id_]},
+            attendees={**meeting.attendees, **new_attendees[id_]},
+            proposals={**meeting.proposals, **new_proposals[id_]},
+        )
+
+
+@cache
+def _meetings(dialect: str) -> Select[Any]:
+    keys = Keys(dialect, o=TEXT, u=TEXT)
+    on = and_(meetings.c.organizer == keys.columns["o"], meetings.c.uid_key == keys.columns["u"])
+    return select(*meeting_columns).select_from(keys.table.join(meetings, on))
+
+
+@cache
+def _events(dialect: str) -> Select[Any]:
+    keys = Keys(dialect, o=TEXT, m=NUMBER, lo=TEXT, hi=TEXT)
+    on = and_(
+        events.c.organizer == keys.columns["o"],
+        events.c.meeting_id == keys.columns["m"],
+        events.c.rid >= keys.columns["lo"],
+        events.c.rid <= keys.columns["hi"],
+    )
+    return select(*event_columns).select_from(keys.table.join(events, on))
+
+
+@cache
+def _attendees(dialect: str) -> Select[Any]:
+    keys = Keys(dialect, o=TEXT, m=NUMBER, lo=TEXT, hi=TEXT)
+    on = and_(
+        attendees.c.organizer == keys.columns["o"],
+        attendees.c.meeting_id == keys.columns["m"],
+        attendees.c.address >= keys.columns["lo"],
+        attendees.c.address <= keys.columns["hi"],
+    )
+    return select(*attendee_columns).select_from(keys.table.join(attendees, on))
+
+
+@cache
+def _guests(dialect: str) -> Select[Any]:
+    """All rows of the first n + 1 addresses."""
+    keys = Keys(dialect, o=TEXT, m=NUMBER, n=NUMBER)
+    other = attendees.alias("other")
+    last = (
+        select(other.c.address)
+        .where(other.c.organizer == keys.columns["o"], other.c.meeting_id == keys.columns["m"])
+        .distinct()
+        .order_by(other.c.address)
+        .limit(1)
+        .offset(keys.columns["n"])
+        .correlate(keys.table)
+        .scalar_subquery()
+    )
+    on = and_(
+        attendees.c.organizer == keys.columns["o"],
+        attendees.c.meeting_id == keys.columns["m"],
+        attendees.c.address <= func.coalesce(last, LAST),
+    )
+    return select(*attendee_columns).select_from(keys.table.join(attendees, on))
+
+
+@cache
+def _proposals(dialect: str) -> Select[Any]:
+    """Of one attendee those that are open, of a whole meeting all."""
+    keys = Keys(dialect, o=TEXT, m=NUMBER, lo=TEXT, hi=TEXT)
+    on = and_(
+        proposals.c.organizer == keys.columns["o"],
+        proposals.c.meeting_id == keys.columns["m"],
+        proposals.c.attendee >= keys.columns["lo"],
+        proposals.c.attendee <= keys.columns["hi"],
+        or_(keys.columns["lo"] == "", proposals.c.state == "open"),
+    )
+    return select(*proposal_columns).select_from(keys.table.join(proposals, on)).order_by(proposals.c.id)
+
+
+@cache
+def _seen(dialect: str) -> Select[Any]:
+    keys = Keys(dialect, o=TEXT, d=TEXT)
+    on = and_(journal.c.organizer == keys.columns["o"], type_coerce(journal.c.digest, Text) == keys.columns["d"])
+    return select(journal.c.organizer, journal.c.digest, journal.c.id).select_from(keys.table.join(journal, on))
+
+
+def seen(connection: Connection, digests: Sequence[tuple[str, bytes]]) -> dict[tuple[str, bytes], int]:
+    """The journal's ids of those (organizer, digest) that it has."""
+    listed = packed({"o": organizer, "d": digest_text(digest)} for organizer, digest in digests)
+    found = connection.execute(_seen(dialect_of(connection)), listed)
+    return {(organizer, digest): id_ for organizer, digest, id_ in found}
+
+
+_held_columns = (
+    outcomes.c.id,
+    outcomes.c.organizer,
+    outcomes.c.journal_id,
+    outcomes.c.position,
+    outcomes.c.uid,
+    outcomes.c.reason,
+    outcomes.c.attendee,
+    journal.c.kind,
+    journal.c.received_at,
+    journal.c.sender,
+    journal.c.recipients,
+    journal.c.client,
+    journal.c.packed,
+)
+
+
+def held_query() -> Select[Any]:
+    """Held outcomes with their mail."""
+    return select(*_held_columns).select_from(outcomes.join(journal, journal.c.id == outcomes.c.journal_id))
+
+
+@cache
+def _held(dialect: str) -> Select[Any]:
+    keys = Keys(dialect, o=TEXT, u=TEXT)
+    on = and_(
+        outcomes.c.organizer == keys.columns["o"],
+        outcomes.c.uid_key == keys.columns["u"],
+        outcomes.c.state == literal_column("'open'"),  # to the letter, as the partial index has it
+    )
+    return (
+        select(*_held_columns)
+        .select_from(keys.table.join(outcomes, on).join(journal, journal.c.id == outcomes.c.journal_id))
+        .where(or_(bindparam("reason", type_=Text()) == "", outcomes.c.reason == bindparam("reason", type_=Text())))
+        .order_by(outcomes.c.id)
+    )
+
+
+def held(connection: Connection, keys: Iterable[MeetingKey], reason: str) -> list[HeldMail]:
+    """Open held outcomes of these meetings, the oldest first; `reason` "": of any reason."""
+    listed = packed({"o": organizer, "u": uid} for organizer, uid in keys)
+    return [held_of(row) for row in connection.execute(_held(dialect_of(connection)), {**listed, "reason": reason})]
+
+
+def held_of(row: Any) -> HeldMail:
+    """From a row of `_held_columns`."""
+    id_, organizer, journal_id, position, uid, reason, attendee, kind, at, sender, recipients, client, data = row
+    recipients = tuple(recipients or ())
+    outcome, entry = Ref(organizer, id_), Ref(organizer, journal_id)
+    return HeldMail(outcome, entry, position, uid, reason, attendee, kind, at, sender, recipients, client, data)

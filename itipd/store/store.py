@@ -1,0 +1,79 @@
+"""The store as the others hold it: opened once, written through `batch`, read by the queries."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+
+from sqlalchemy import Connection, select
+
+from itipd.store import mails, maintenance, queries
+from itipd.store import outbox as queue
+from itipd.store.batch import Batch, batch
+from itipd.store.database import Database, connect
+from itipd.store.schema import settings
+
+
+class Store:
+    """One database. `secret`: 32 random octets, made once for each database, for tokens."""
+
+    def __init__(self, database: Database, secret: bytes) -> None:
+        self.database = database
+        self.url = database.url
+        self.secret = secret
+
+    @classmethod
+    async def open(cls, url: str) -> Store:
+        """Opens the database at `url` (interface.md, "Configuration") and brings it to the newest version.
+
+        Raises StoreError that says what is wrong. Several processes may open a new database at once.
+        """
+        database = await connect(url)
+        try:
+            return cls(database, await database.read(_secret))
+        except BaseException:
+            await database.close()
+            raise
+
+    async def close(self) -> None:
+        """Ends all connections and threads."""
+        await self.database.close()
+
+    def batch(self) -> AbstractAsyncContextManager[Batch]:
+        """One write transaction; see `Batch`."""
+        return batch(self.database)
+
+    # Functions that take the store, by the names under which the other rooms ask for them.
+    meeting = queries.meeting
+    meeting_keys = queries.meeting_keys
+    meeting_lines = queries.meeting_lines
+    proposal = queries.proposal
+    proposals = queries.proposal_list
+    version = queries.version
+    totals = queries.totals
+
+    journal_from = mails.journal_from
+    mail = mails.mail
+    mail_list = mails.mail_list
+    history = mails.history
+    held = mails.held
+    held_list = mails.held_list
+    held_mail = mails.held_mail
+    outbox = mails.outbox
+    outbox_list = mails.outbox_list
+
+    claim = queue.claim
+    renew = queue.renew
+    settle = queue.settle
+    hold = queue.hold
+    release = queue.release
+    retry = queue.retry
+    drop = queue.drop
+    flush_due = queue.flush_due
+
+    backup = maintenance.backup
+    verify = maintenance.verify
+    copy = maintenance.copy
+
+
+def _secret(connection: Connection) -> bytes:
+    return bytes(connection.scalars(select(settings.c.value).where(settings.c.name == "secret")).one())

@@ -1,0 +1,151 @@
+"""Column types: what Python value becomes what on SQLite and PostgreSQL.
+
+Both engines must keep the same values and fail on none: NUL and lone surrogates are dropped, integers and years are
+bounded here once more, although `itip` has done it at the edge (hardening.md §17).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Dialect, Integer, LargeBinary, String, Text
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from itipd.itip.model import clean
+
+EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 12, 31, 23, 59, 59, tzinfo=UTC)
+INT32 = 2**31 - 1
+KEY_LENGTH = 512
+
+
+def tidy(text: str) -> str:
+    """`text` as both engines can keep it; the usual text costs one look."""
+    if text.isascii():
+        return text if "\0" not in text else clean(text, len(text))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return clean(text, len(text))
+    return text if "\0" not in text else clean(text, len(text))
+
+
+def bounded(moment: datetime) -> datetime:
+    """`moment` in UTC, between 1900 and 2200. Raises ValueError for a time without a zone: that is our own fault."""
+    if moment.tzinfo is None:
+        raise ValueError(f"a time without a zone cannot be stored: {moment!r}; give an aware datetime")
+    if moment.year <= EARLIEST.year or moment.year >= LATEST.year:
+        # Compared before it is converted: at the years 1 and 9999 astimezone overflows.
+        return min(max(moment, EARLIEST), LATEST).astimezone(UTC)
+    return moment.astimezone(UTC)
+
+
+class Words(TypeDecorator[str]):
+    """Text of any length."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else tidy(value)
+
+
+class Key(TypeDecorator[str]):
+    """Text that is looked up or sorted by: compared octet by octet on both engines."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Text(collation="C") if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else tidy(value)[:KEY_LENGTH]
+
+
+class Whole(TypeDecorator[int]):
+    """An integer of 32 bits (RFC 5545 §3.3.8); what is beyond becomes the bound."""
+
+    impl = Integer
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        if value is None or -INT32 <= value <= INT32:
+            return value
+        return INT32 if value > 0 else -INT32
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime in UTC: timestamptz, or on SQLite a text of fixed width that sorts by time."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(DateTime(timezone=True) if dialect.name == "postgresql" else String(26))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        value = bounded(value)
+        if dialect.name == "postgresql":
+            return value
+        return value.replace(tzinfo=None).isoformat(" ", "microseconds")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if dialect.name == "postgresql":
+            return bounded(value)
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+
+class Json(TypeDecorator[Any]):
+    """Lists and dictionaries as JSON text; an empty one, as None, is NULL, so the usual row costs nothing."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return tidy(json.dumps(value, ensure_ascii=False, separators=(",", ":"))) if value else None
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
+
+class Digest(TypeDecorator[bytes]):
+    """Sixteen octets as 22 characters: a text can stand in the JSON list that a whole batch is looked up by."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Text(collation="C") if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: bytes | None, dialect: Dialect) -> str | None:
+        return None if value is None else digest_text(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> bytes | None:
+        return None if value is None else base64.b64decode(value + "==")
+
+
+class PackedText(TypeDecorator[str]):
+    """A long text, compressed: a calendar of a large meeting is the same few lines a thousand times."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:
+        return None if value is None else zlib.compress(value.encode("utf-8", "replace"), 1)
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:
+        return None if value is None else zlib.decompress(value).decode()
+
+
+def digest_text(digest: bytes) -> str:
+    """A digest as it stands in its column."""
+    return base64.b64encode(digest).rstrip(b"=").decode()

@@ -1,0 +1,155 @@
+"""What goes into the store and comes out of it, beside the values of `itip.model`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from itipd.itip.model import Decision, Meeting
+
+MeetingKey = tuple[str, str]
+"""(organizer, uid_key(uid))."""
+
+
+class StoreError(Exception):
+    """The database cannot be used as asked; nothing was written."""
+
+
+class Conflict(StoreError):  # noqa: N818 - it is no fault: somebody else was first
+    """Another process changed the same rows, or holds the database: nothing was written, try the whole batch again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What of one meeting a message needs: see `Batch.gather`."""
+
+    organizer: str
+    uid: str
+    addresses: frozenset[str] = frozenset()
+    rids: frozenset[str] = frozenset()
+    everything: bool = False
+    guests: int = 0
+
+
+@dataclass(slots=True)
+class Ref:
+    """A row that will be written: `id` is 0 until the batch is flushed."""
+
+    organizer: str
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A mail or command as it came, for the journal. `packed` is zlib of its bytes, `digest` 16 octets or None."""
+
+    organizer: str
+    kind: str  # mail, submission, put, command
+    received_at: datetime
+    packed: bytes
+    sender: str = ""
+    recipients: tuple[str, ...] = ()
+    client: str = ""
+    message_id: str = ""
+    from_: str = ""
+    digest: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """What was decided for one component of `entry`. `open`: held, and a person or a later put decides."""
+
+    entry: Ref
+    position: int
+    decision: Decision
+    at: datetime
+    open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """One recipient of a Sending. `line`: its own ATTENDEE line, where the calendar is to have only that."""
+
+    recipient: str
+    message_id: str
+    token: str
+    line: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """Mails to leave: what they say, once, and to whom."""
+
+    organizer: str
+    organizer_name: str
+    uid: str
+    meeting_id: int
+    method: str
+    rid: str
+    sequence: int
+    reason: str
+    summary: str
+    calendar: str
+    created_at: datetime
+    deliveries: tuple[NewDelivery, ...]
+    cause: Ref
+    automatic: bool = False
+    language: str | None = None
+    comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldMail:
+    """An open held outcome with the mail it came in. `outcome` is for `close_held`, `entry` for new outcomes of it."""
+
+    outcome: Ref
+    entry: Ref
+    position: int
+    uid: str
+    reason: str
+    attendee: str | None
+    kind: str
+    received_at: datetime
+    sender: str
+    recipients: tuple[str, ...]
+    client: str
+    packed: bytes
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A meeting in a batch: as it is now, what of it is known, and what is to be written."""
+
+    meeting: Meeting | None = None
+    looked: bool = False
+    everything: bool = False
+    addresses: set[str] = field(default_factory=set)
+    rids: set[str] = field(default_factory=set)
+    stored: bool = False  # has a row
+    stored_events: set[str] = field(default_factory=set)
+    stored_attendees: set[tuple[str, str]] = field(default_factory=set)
+    stored_proposals: set[int] = field(default_factory=set)
+    touched_row: bool = False
+    touched_events: set[str] = field(default_factory=set)
+    touched_attendees: set[tuple[str, str]] = field(default_factory=set)
+    touched_proposals: set[int] = field(default_factory=set)
+
+    @property
+    def id(self) -> int:
+        """Of the meeting; 0 where there is none."""
+        return self.meeting.id if self.meeting is not None else 0
+
+    def note(self, want: Want) -> None:
+        """`want` has been fetched."""
+        self.everything = self.everything or want.everything
+        self.addresses |= want.addresses
+        self.rids |= want.rids
+
+    @property
+    def touched(self) -> bool:
+        """Is there anything to write?"""
+        return self.touched_row or bool(self.touched_events or self.touched_attendees or self.touched_proposals)
+
+    def has_event(self, rid: str) -> bool:
+        """Has the event of `rid`, or its absence, been fetched?"""
+        return self.everything or rid == "" or rid in self.rids

@@ -1,0 +1,232 @@
+"""The API under /v1: what the commands print, as JSON over HTTP; mail and answers to proposals go through the inbox.
+
+Every GET only reads. Lists come in pages with a cursor; every error is a problem (RFC 9457). UIDs in addresses are
+percent-encoded; where two organizers have the same UID, `organizer=` says whose meeting is meant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from itipd.config import Config
+from itipd.inbox import Mail, Receipt
+from itipd.itip import render, transcript
+from itipd.itip.addresses import canonical, served
+from itipd.itip.attendance import status
+from itipd.itip.model import Meeting, clean
+from itipd.log import log
+from itipd.mail.headers import MailLimits, TooLarge, addresses, scan
+from itipd.web import shapes
+from itipd.web.problems import Kind, Problem
+from itipd.web.respond import answer_proposal, as_json, mail_as_received, page, tagged
+
+LINE = ("uid", "organizer", "summary", "status", "sequence", "start", "end", "counts")
+"""The keys of a line of `itipd status --json`; the page is given more."""
+
+PARTSTATS = ("NEEDS-ACTION", "ACCEPTED", "DECLINED", "TENTATIVE", "DELEGATED", "COMPLETED", "IN-PROCESS")
+MAIL_BODY = {"required": True, "content": {"message/rfc822": {"schema": {"type": "string", "format": "binary"}}}}
+
+Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
+Cursor = Annotated[str | None, Query(max_length=500, description="`next` of the page before.")]
+Owner = Annotated[str | None, Query(description="Whose meeting, where several organizers have the same UID.")]
+Search = Annotated[str, Query(alias="q", max_length=1000, description="Words of the title, the UID or an address.")]
+PartStats = Annotated[list[str] | None, Query(description="Repeated, or with commas between them.")]
+Recipients = Annotated[list[str] | None, Query(description="As RCPT; else the addresses in To, Cc, Delivered-To.")]
+Sender = Annotated[str, Query(max_length=1000, description="As MAIL; empty: the null sender.")]
+OutboxState = Annotated[Literal["waiting", "sending", "sent", "failed", "held"] | None, Query()]
+ProposalState = Annotated[Literal["open", "accepted", "declined", "retired", "all"], Query()]
+
+
+def of_receipt(receipt: Receipt) -> dict[str, Any]:
+    """What was committed: the journal's id and a result for every component, as `itipd replay --json` has them."""
+    return {"id": receipt.id, "results": [transcript.result(decision) for decision in receipt.results]}
+
+
+def preferred(accept: str | None, offered: Sequence[str]) -> str:
+    """The media type of `offered` that Accept likes best, the first of equals (RFC 9110 §12.5.1). Else 406."""
+    if not accept or not accept.strip():
+        return offered[0]
+    best, found = 0.0, None
+    for kind in offered:
+        weight = max((_weight(range_, kind) for range_ in accept.split(",")), default=(0, 0.0))[1]
+        if weight > best:
+            best, found = weight, kind
+    if found is None:
+        raise Problem(Kind.NOT_ACCEPTABLE, f"Offered are {' and '.join(offered)}.")
+    return found
+
+
+def _weight(range_: str, kind: str) -> tuple[int, float]:
+    """How exactly a media range names `kind` (0: not at all), and its weight: the most exact one counts."""
+    named, *parameters = (part.strip().lower() for part in range_.split(";"))
+    exact = {"*/*": 1, f"{kind.partition('/')[0]}/*": 2, kind: 3}.get(named, 0)
+    weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+    try:
+        return exact, min(1.0, max(0.0, float(weight))) if exact else 0.0
+    except ValueError:
+        return exact, 0.0
+
+
+def _partstats(given: list[str] | None) -> frozenset[str]:
+    """The PARTSTATs to show, empty for all."""
+    wanted = frozenset(word.strip().upper() for text in given or () for word in text.split(",") if word.strip())
+    if unknown := sorted(wanted.difference(PARTSTATS)):
+        raise Problem(Kind.BAD_PARAMETER, f"Found partstat={unknown[0][:40]}, expected one of {', '.join(PARTSTATS)}.")
+    return wanted
+
+
+def _sender(text: str) -> str:
+    address = canonical(text) if text else ""
+    if address is None:
+        raise Problem(Kind.BAD_PARAMETER, "Found a sender that is no address, expected one like b@example.com.")
+    return address
+
+
+def _recipients(given: list[str] | None, raw: bytes, organizers: Sequence[str]) -> tuple[str, ...]:
+    """Whose mailbox the mail is for: those given, each of which must be served; else who of its headers is."""
+    if given:
+        found = [canonical(text) for text in given]
+        for address, text in zip(found, given, strict=True):
+            if address is None or not served(address, organizers):
+                raise Problem(Kind.NO_RECIPIENT, f"Found recipient={text[:80]}, expected an organizer served here.")
+    else:
+        found = [address for address in addressed(raw) if served(address, organizers)]
+    if not found:
+        raise Problem(Kind.NO_RECIPIENT, "To, Cc and Delivered-To name no organizer served here: give `recipient`.")
+    return tuple(dict.fromkeys(address for address in found if address))
+
+
+def addressed(raw: bytes) -> list[str]:
+    """The canonical addresses in To, Cc and Delivered-To, read within the same bounds as any mail."""
+    try:
+        headers, _ = scan(raw, 0, len(raw), MailLimits())
+    except TooLarge:  # the inbox will say so; here it only means that nobody is named
+        return []
+    texts = [text for name in (b"delivered-to", b"to", b"cc") for text in headers.all(name)]
+    return [found for text in texts for spec in addresses(text) if (found := canonical(spec))][:100]
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The mail in the body, at most `limit` bytes; more is never kept in memory."""
+    announced = request.headers.get("content-length", "")
+    too_large = Problem(Kind.TOO_LARGE, f"Found more than {limit} bytes, allowed by [smtp] max_message_size.")
+    if announced.isdecimal() and int(announced) > limit:
+        raise too_large
+    found = bytearray()
+    async for chunk in request.stream():
+        found += chunk
+        if len(found) > limit:
+            raise too_large
+    if not found.strip():
+        raise Problem(Kind.EMPTY_MAIL, "Found an empty body, expected a mail (message/rfc822).")
+    return bytes(found)
+
+
+def _ok(shape: type[BaseModel] | None, *media_types: str) -> dict[int | str, dict[str, Any]]:
+    """What the description says of a good answer."""
+    found: dict[str, Any] = {"description": "Done", "content": {kind: {} for kind in media_types}}
+    return {200: found | ({"model": shape} if shape else {})}
+
+
+def router(store: Any, inbox: Any, config: Config) -> APIRouter:
+    """The routes under /v1."""
+    routes = APIRouter(prefix="/v1", responses={"default": {"model": shapes.Problem, "description": "A problem"}})
+
+    async def wanted(uid: str, organizer: str | None) -> Meeting:
+        found = await store.meeting(uid, organizer) if clean(uid, 10_000) == uid else None
+        if found is None:
+            raise Problem(Kind.UNKNOWN_MEETING, "No meeting with this UID is registered.", uid=uid)
+        return found
+
+    @routes.get("/meetings", responses=_ok(shapes.MeetingPage))
+    async def meetings(request: Request, limit: Limit = 100, cursor: Cursor = None, search: Search = "") -> Response:
+        """All meetings, a line each, as `itipd status --json`; `q` searches."""
+        lines, next_ = await store.meeting_lines(limit, cursor, clean(search.strip(), 200) or None)
+        return page(request, "meetings", [{name: line[name] for name in LINE} for line in lines], next_)
+
+    @routes.get("/meetings/{uid:uid}/attendees", responses=_ok(shapes.AttendeePage))
+    async def attendees(request: Request, uid: str, organizer: Owner = None, partstat: PartStats = None) -> Response:
+        """The attendees of a meeting (of the series), all or those with one of the given PARTSTATs."""
+        wanted_ones = _partstats(partstat)
+        found = await asyncio.to_thread(status, await wanted(uid, organizer))
+        people = [one for one in found["attendees"] if not wanted_ones or one["partstat"] in wanted_ones]
+        return page(request, "attendees", people, None)
+
+    @routes.get("/meetings/{uid:uid}/history")
+    async def history(request: Request, uid: str, organizer: Owner = None, limit: Limit = 100) -> Response:
+        """What was decided for this meeting and why, the latest first."""
+        meeting = await wanted(uid, organizer)
+        return page(request, "history", await store.history(meeting.organizer, meeting.uid, limit), None)
+
+    @routes.get("/meetings/{uid:uid}", responses=_ok(shapes.Meeting, "text/calendar"))
+    async def meeting(request: Request, uid: str, organizer: Owner = None) -> Response:
+        """One meeting, as `itipd status UID --json`; as iCalendar with `Accept: text/calendar`."""
+        kind = preferred(request.headers.get("accept"), ("application/json", "text/calendar"))
+        found = await wanted(uid, organizer)
+        if kind == "text/calendar":
+            text = await asyncio.to_thread(render.export, found, datetime.now(UTC))
+            return tagged(request, text.encode(), "text/calendar; charset=utf-8")
+        return tagged(request, await asyncio.to_thread(lambda: as_json(status(found))), "application/json")
+
+    @routes.get("/mail")
+    async def mail_list(request: Request, limit: Limit = 100, cursor: Cursor = None) -> Response:
+        """The received mail with its outcomes, the latest first."""
+        return page(request, "mail", *await store.mail_list(limit, cursor))
+
+    @routes.get("/mail/{number:int}/raw", responses=_ok(None, "message/rfc822"))
+    async def raw(number: int) -> Response:
+        """A mail as it was received, octet for octet."""
+        return await mail_as_received(store, number)
+
+    @routes.post("/mail", responses=_ok(shapes.Receipt), openapi_extra={"requestBody": MAIL_BODY})
+    async def post_mail(request: Request, recipient: Recipients = None, sender: Sender = "") -> Response:
+        """Takes a mail as the SMTP door does: the answer comes after the commit, and a bad mail is an outcome."""
+        data = await _body(request, config.smtp.max_message_size)
+        mail = Mail(
+            sender=_sender(sender),
+            recipients=await asyncio.to_thread(_recipients, recipient, data, config.organizers),
+            raw=data,
+            received_at=datetime.now(UTC),
+            client=request.client.host if request.client else "",
+            door="http",
+        )
+        try:
+            receipt = await inbox.submit(mail)
+        except Exception as error:  # our own fault: nothing was written, as 451 at the SMTP door
+            log.exception("http: mail not taken", client=mail.client)
+            raise Problem(Kind.UNAVAILABLE, "Nothing was written.", headers={"Retry-After": "5"}) from error
+        return Response(as_json(of_receipt(receipt)), media_type="application/json")
+
+    @routes.get("/outbox")
+    async def outbox(
+        request: Request, state: OutboxState = None, limit: Limit = 100, cursor: Cursor = None
+    ) -> Response:
+        """The outgoing mail, the latest first."""
+        return page(request, "outbox", *await store.outbox_list(state=state, limit=limit, after=cursor))
+
+    @routes.get("/proposals")
+    async def proposals(request: Request, state: ProposalState = "open") -> Response:
+        """The counter proposals: the open ones, or those in another state, or `all`."""
+        return page(request, "proposals", await store.proposals(None if state == "all" else state), None)
+
+    @routes.post("/proposals/{number:int}/accept", responses=_ok(shapes.Receipt))
+    async def accept(number: int) -> Response:
+        """The meeting takes the proposal; everybody is sent the new version."""
+        _, receipt = await answer_proposal(store, inbox, number, accept=True)
+        return Response(as_json(of_receipt(receipt)), media_type="application/json")
+
+    @routes.post("/proposals/{number:int}/decline", responses=_ok(shapes.Receipt))
+    async def decline(number: int) -> Response:
+        """The proposal is declined; the proposer is sent a DECLINECOUNTER."""
+        _, receipt = await answer_proposal(store, inbox, number, accept=False)
+        return Response(as_json(of_receipt(receipt)), media_type="application/json")
+
+    return routes
