@@ -7,6 +7,7 @@ bytes, paths absolute. It is only data: nothing here opens, connects or listens.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from itipd.config_values import (
     Port,
     Size,
     Words,
+    size,
 )
 from itipd.itip.model import Policy
 
@@ -165,14 +167,17 @@ class Config(Section):
         if not isinstance(data, dict):
             return data
         smtp = data.get("smtp")
-        size = {k: v for k, v in smtp.items() if k == "max_message_size"} if isinstance(smtp, dict) else {}
+        given: dict[str, int] = {}
+        if isinstance(smtp, dict) and "max_message_size" in smtp:
+            with suppress(ValueError):  # it is told once, for [smtp]
+                given["max_message_size"] = size(smtp["max_message_size"])
         doors = {name: data.get(name, {}) for name in ("lmtp", "submission")}
         for name, door in doors.items():
             if isinstance(door, dict) and "max_message_size" in door:
                 raise ValueError(
                     f"found max_message_size in [{name}], expected it in [smtp]: it governs all mail doors"
                 )
-        return data | {name: door | size for name, door in doors.items() if isinstance(door, dict)}
+        return data | {name: door | given for name, door in doors.items() if isinstance(door, dict)}
 
     @cached_property
     def policy(self) -> Policy:

@@ -138,7 +138,7 @@ class Inbox:
                     instance=proposal["recurrence_id"] or "",
                 )
         if isinstance(order, AcceptHeld | RejectHeld) and order.id:
-            held = await self.store.held_one(order.id)
+            held = await self.store.held(order.id)
             if held is not None:
                 order = replace(order, uid=held["uid"], organizer=held["organizer"], attendee=held["attendee"])
         if order.organizer is None and order.uid:

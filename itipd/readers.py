@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import pickle
 import socket
-import subprocess
 import sys
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from itipd.itip.model import Fault
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.mail.reading import Reading, ReadSettings, faulty
-from itipd.reader import LENGTH, MEMORY_ERROR, Start, frame
+from itipd.reader import MEMORY_ERROR, Start, frame
+from itipd.reader_link import Job, Link, ReadersError, popen
+
+__all__ = ["COMMAND", "ReadSettings", "Readers", "ReadersError", "Reading"]
 
 COMMAND = (sys.executable, "-P", "-m", "itipd.reader")
 WINDOW = 16  # mails in flight at one reader: enough to keep it busy, few enough to move elsewhere
@@ -30,78 +30,6 @@ PATIENCE = 0.1  # seconds with one mail after which those behind it go to anothe
 TICK = 0.05  # seconds between two looks at the clock, while there are mails
 STARTUP = 30.0  # seconds for a process to be ready
 LARGE = 1 << 18  # bytes of a Reading that is unpickled in a thread, so that the event loop goes on
-
-
-class ReadersError(RuntimeError):
-    """The reader processes are stopped or cannot be started: our fault, not the mail's (SMTP 451)."""
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A mail to be read, and who waits for it."""
-
-    raw: bytes
-    sender: str
-    request: bytes
-    future: asyncio.Future[Reading]
-    crashes: int = 0
-
-
-class _Reader(asyncio.Protocol):
-    """One process and its end of the socket. `jobs` are the mails it was sent, oldest first; None: read elsewhere."""
-
-    def __init__(self, pool: Readers, process: subprocess.Popen[bytes]) -> None:
-        self.pool = pool
-        self.process = process
-        self.jobs: deque[_Job | None] = deque()
-        self.since = 0.0  # when the first of `jobs` began
-        self.slow = False  # gets no new mails until it has answered all it has
-        self.verdict = ""  # why it was killed
-        self.ready: asyncio.Future[None] = pool.loop.create_future()
-        self.closed: asyncio.Future[None] = pool.loop.create_future()
-        self.buffer = bytearray()
-        self.transport: asyncio.WriteTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.WriteTransport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        at = 0
-        while len(self.buffer) - at >= LENGTH.size:
-            (size,) = LENGTH.unpack_from(self.buffer, at)
-            end = at + LENGTH.size + size
-            if len(self.buffer) < end:
-                break
-            content = bytes(self.buffer[at + LENGTH.size : end])
-            at = end
-            if self.ready.done():
-                self.pool.answered(self, content)
-            else:
-                self.ready.set_result(None)
-        del self.buffer[:at]
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.closed.set_result(None)
-        self.pool.lost(self)
-
-    def give(self, jobs: Sequence[_Job], now: float) -> None:
-        """Send mails to the process."""
-        if not self.jobs:
-            self.since = now
-        self.jobs.extend(jobs)
-        self.send(b"".join([job.request for job in jobs]))
-
-    def send(self, data: bytes) -> None:
-        """Write to the process; nothing waits here, the doors bound what is in flight."""
-        if self.transport is not None:
-            self.transport.write(data)
-
-    def take_back(self) -> list[_Job]:
-        """The mails behind the first, to be read elsewhere; the process's answers to them will not count."""
-        kept = [job for job in list(self.jobs)[1:] if job is not None]
-        self.jobs = deque([self.jobs[0], *([None] * (len(self.jobs) - 1))])
-        return kept
 
 
 class Readers:
@@ -112,9 +40,9 @@ class Readers:
         self._count = count
         self._start = start
         self._command = tuple(command)
-        self._alive: set[_Reader] = set()  # every process that has not been waited for
-        self._readers: list[_Reader] = []  # those that are ready
-        self._waiting: deque[_Job] = deque()
+        self._alive: set[Link] = set()  # every process that has not been waited for
+        self._readers: list[Link] = []  # those that are ready
+        self._waiting: deque[Job] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._launching = 0
         self._failures = 0
@@ -153,7 +81,7 @@ class Readers:
         if self._stopping.is_set():
             raise ReadersError("the reader processes are stopped")
         request = frame((raw, sender, tuple(recipients), submission, trusted))
-        job = _Job(raw, sender, request, self.loop.create_future())
+        job = Job(raw, sender, request, self.loop.create_future())
         self._waiting.append(job)
         self._schedule()
         return await job.future
@@ -174,10 +102,13 @@ class Readers:
 
     # -- what the readers report
 
-    def answered(self, reader: _Reader, content: bytes) -> None:
+    def _answered(self, reader: Link, content: bytes) -> None:
         """A reader has read its first mail."""
+        if not reader.jobs:
+            return  # it became ready too late and is being ended
         job = reader.jobs.popleft()
         reader.since = self.loop.time()
+        reader.verdict = ""  # it was killed when it had just made it: the next mail is not to blame
         if not reader.jobs:
             reader.slow = False
         if job is not None and not job.future.done():
@@ -190,9 +121,10 @@ class Readers:
         elif not reader.jobs and len(self._readers) > self._count:
             reader.process.kill()  # it stood in for a slow one
 
-    def lost(self, reader: _Reader) -> None:
+    def _lost(self, reader: Link) -> None:
         """A reader's process has ended."""
         if reader in self._readers:
+            self._readers.remove(reader)
             if not self._stopping.is_set():
                 self._spawn(self._recover(reader))
         elif not reader.ready.done():
@@ -208,7 +140,7 @@ class Readers:
     def _dispatch(self) -> None:
         """Give the waiting mails to the readers that have the fewest."""
         self._scheduled = False
-        given: dict[_Reader, list[_Job]] = {}
+        given: dict[Link, list[Job]] = {}
         load = {reader: len(reader.jobs) for reader in self._readers if not reader.slow}
         while self._waiting and load:
             reader = min(load, key=load.__getitem__)
@@ -240,9 +172,8 @@ class Readers:
                 self._waiting.extendleft(reversed(reader.take_back()))
         if self._waiting:
             self._schedule()
-            total = len(self._readers) + self._launching
-            if self._readers and all(reader.slow for reader in self._readers) and total < 2 * self._count:
-                self._spawn(self._launch())
+            if self._readers and all(reader.slow for reader in self._readers) and not self._launching:
+                self._spawn(self._fill(min(len(self._readers) + 1, 2 * self._count)))
         if busy and not self._stopping.is_set():
             self._timer = self.loop.call_later(TICK, self._tick)
 
@@ -252,7 +183,7 @@ class Readers:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
-            reader = _Reader(self, _popen(self._command, theirs))
+            reader = Link(popen(self._command, theirs), self._answered, self._lost)
         self._alive.add(reader)
         try:
             await self.loop.connect_accepted_socket(lambda: reader, ours)
@@ -271,9 +202,8 @@ class Readers:
         self._readers.append(reader)
         self._schedule()
 
-    async def _recover(self, reader: _Reader) -> None:
+    async def _recover(self, reader: Link) -> None:
         """Decide about the mails of a process that ended, and replace it."""
-        self._readers.remove(reader)
         status = await self._end(reader)
         jobs = [job for job in reader.jobs if job is not None and not job.future.done()]
         if jobs and jobs[0] is reader.jobs[0]:
@@ -289,7 +219,11 @@ class Readers:
                 self._spawn(_give_up(first, detail))
         self._waiting.extendleft(reversed(jobs))
         self._schedule()
-        while len(self._readers) + self._launching < self._count and not self._stopping.is_set():
+        await self._fill(self._count)
+
+    async def _fill(self, count: int) -> None:
+        """Start processes until there are `count`."""
+        while len(self._readers) + self._launching < count and not self._stopping.is_set():
             try:
                 await self._launch()
             except (ReadersError, OSError, TimeoutError) as error:
@@ -299,7 +233,7 @@ class Readers:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), min(0.1 * 2**self._failures, 5.0))
 
-    async def _end(self, reader: _Reader) -> int:
+    async def _end(self, reader: Link) -> int:
         """Kill the process, if it still runs, and wait for it; returns its exit status."""
         while (status := reader.process.poll()) is None:
             reader.process.kill()
@@ -316,28 +250,20 @@ class Readers:
         task.add_done_callback(self._tasks.discard)
 
 
-def _popen(command: Sequence[str], door: socket.socket) -> subprocess.Popen[bytes]:
-    # The same modules as here, whatever folder the daemon was started in: a calendar.py there is none of ours.
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    return subprocess.Popen(  # noqa: S603 - our own interpreter
-        command, stdin=door.fileno(), stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": path}
-    )
-
-
-async def _give_up(job: _Job, detail: str) -> None:
+async def _give_up(job: Job, detail: str) -> None:
     fault = Fault(Outcome.ERROR, Reason.TOO_COSTLY, detail=detail)
     reading = await asyncio.to_thread(faulty, job.raw, sender=job.sender, fault=fault)
     if not job.future.done():
         job.future.set_result(reading)
 
 
-async def _unpickle(job: _Job, content: bytes) -> None:
+async def _unpickle(job: Job, content: bytes) -> None:
     reading: Reading = await asyncio.to_thread(pickle.loads, content)
     if not job.future.done():
         job.future.set_result(reading)
 
 
-def _fail(jobs: deque[_Job] | deque[_Job | None], text: str) -> None:
+def _fail(jobs: deque[Job] | deque[Job | None], text: str) -> None:
     while jobs:
         job = jobs.popleft()
         if job is not None and not job.future.done():

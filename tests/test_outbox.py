@@ -18,7 +18,7 @@ from itipd.config import Relay
 from itipd.itip.contentlines import fold
 from itipd.mail.compose import compose, message_id, return_path, token
 from itipd.outbox import Outbox, backoff, file_name, outgoing
-from itipd.relay import Envelope, RelayError, Verdict
+from itipd.relay import Envelope, RelayError, Smtp, Verdict
 from itipd.store import Entry, NewDelivery, Sending, Store
 from tests.sink import DROP, HANG, Sink, sink
 
@@ -195,15 +195,15 @@ async def test_refused_for_good(sqlite_store: Store, stage: str) -> None:
 
 
 @pytest.mark.parametrize("fault", [DROP, HANG, TEMPORARY])
-async def test_retry_is_the_same_bytes(sqlite_store: Store, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_retry_is_the_same_bytes(sqlite_store: Store, fault: str) -> None:
     """A relay that answers nothing or 4xx to the whole mail is given the same bytes again."""
-    monkeypatch.setattr("itipd.relay.DATA_TIMEOUT", 0.2)
     clock = Clock()
     await put(sqlite_store, "bea@example.org")
     async with sink(Sink({"BODY": [fault, fault]})) as found:
         for _ in range(3):
             # Each try in a process of its own, as far as the outbox can tell.
-            outbox = Outbox(sqlite_store, relay_of(found), clock=clock)
+            way = Smtp(relay_of(found), data_timeout=0.2)
+            outbox = Outbox(sqlite_store, relay_of(found), clock=clock, way=way)
             await outbox.deliver_due()
             await outbox.close()
             clock.forward(minutes=1)

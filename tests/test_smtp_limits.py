@@ -138,6 +138,7 @@ async def test_the_idle_limit_spares_a_commit(serve: Serve, inbox: FakeInbox) ->
         await asyncio.sleep(0.5)
         inbox.gate.set()
         assert (await client.answer()).startswith("250 ")
+        await asyncio.sleep(0.1)
         assert await client.say("NOOP") == "250 2.0.0 Ok"
 
 
@@ -246,7 +247,11 @@ async def test_bodies_in_flight_are_limited(serve: Serve, inbox: FakeInbox) -> N
     await asyncio.sleep(0.1)
     assert len(inbox.mails) == 2
     assert (await clients[2].deliver(b"x" * 90_000 + b"\r\n")) == "451 4.3.2 Too much mail at once, try again later"
+    await clients[2].envelope()
+    await clients[2].send(b"x" * 30_000)  # what is not kept is not counted either
+    await asyncio.sleep(0.05)
     assert door._held <= 200_000
+    assert (await clients[2].say(b"\r\n.")).startswith("451 4.3.2")
     inbox.gate.set()
     for client in clients[:2]:
         assert (await client.answer()).startswith("250 ")
@@ -270,6 +275,18 @@ async def test_an_idle_client_is_told_and_closed(serve: Serve, inbox: FakeInbox,
 async def _answers(client: Client) -> Any:
     while answer := await client.answer():
         yield answer
+
+
+async def test_a_command_without_end_is_not_kept(serve: Serve) -> None:
+    """However long a line grows, only what is needed to refuse it stays in memory."""
+    door = await serve()
+    async with await Client.connect(door) as client:
+        (session,) = door._sessions
+        for _ in range(20):
+            await client.send(b"x" * 50_000)
+            await asyncio.sleep(0.005)
+            assert len(session._input) < 200_000
+        assert await client.say(b"") == "500 5.5.2 Line too long"
 
 
 async def dribble(client: Client, octets: bytes) -> float:

@@ -7,16 +7,18 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from starlette.applications import Starlette
 
+from itipd.config import Config
+from itipd.inbox import Inbox
 from itipd.itip.attendance import status
 from itipd.itip.model import Moment, Proposal, Proposed
 from itipd.itip.outcomes import Outcome, Reason
@@ -300,7 +302,9 @@ async def test_only_served_recipients(sqlite_url: str) -> None:
         assert here.inbox.mails[0].recipients == (WE,)
         for asked in ("recipient=bob@example.com", f"recipient={WE}&recipient=%00", "recipient=nonsense"):
             problem(await here.web.post(f"/v1/mail?{asked}", content=MAIL), 400, "no_recipient")
-        problem(await here.web.post("/v1/mail", content=MAIL.replace(WE.encode(), b"x@example.net")), 400, "no_recipient")
+        problem(
+            await here.web.post("/v1/mail", content=MAIL.replace(WE.encode(), b"x@example.net")), 400, "no_recipient"
+        )
         assert len(here.inbox.mails) == 1
 
 
@@ -337,7 +341,7 @@ async def test_outbox(here: World) -> None:
     first = (await here.web.get("/v1/outbox?limit=1")).json()
     second = (await here.web.get("/v1/outbox", params={"limit": 1, "cursor": first["next"]})).json()
     found = first["outbox"] + second["outbox"]
-    assert sorted(one["to"] for one in found) == [BOB, CAROL]
+    assert sorted(one["to"] for one in found) == [[BOB], [CAROL]]
     assert {*found[0]} >= {
         "id", "method", "uid", "recurrence_id", "sequence", "to", "state", "attempts", "next_attempt", "last_error",
         "message_id", "reason",
@@ -357,11 +361,15 @@ async def test_proposals(here: World) -> None:
         number, "plan", BOB, "Room 9", "open",
     )  # fmt: skip
     assert len((await here.web.get("/v1/proposals?state=all")).json()["proposals"]) == 2
-    assert [one["attendee"] for one in (await here.web.get("/v1/proposals?state=retired")).json()["proposals"]] == [CAROL]
+    assert [one["attendee"] for one in (await here.web.get("/v1/proposals?state=retired")).json()["proposals"]] == [
+        CAROL
+    ]
     problem(await here.web.get("/v1/proposals?state=lost"), 400, "bad_parameter")
 
 
-@pytest.mark.parametrize(("verb", "reason"), [("accept", Reason.PROPOSAL_ACCEPTED), ("decline", Reason.PROPOSAL_DECLINED)])
+@pytest.mark.parametrize(
+    ("verb", "reason"), [("accept", Reason.PROPOSAL_ACCEPTED), ("decline", Reason.PROPOSAL_DECLINED)]
+)
 async def test_answering_a_proposal(lite: World, verb: str, reason: Reason) -> None:
     """Accept and decline are the organizer's orders to the inbox; the answer is what was decided."""
     await lite.put(calendar("plan"))
@@ -406,9 +414,7 @@ async def test_bad_limits(lite: World, query: str) -> None:
 @pytest.mark.parametrize("cursor", ["x", "%00", "-1", "9" * 30, "AAAA", "%F0%9F%98%80", "null"])
 async def test_bad_cursors(here: World, name: str, cursor: str) -> None:
     """A cursor that we never gave is a problem, never our failure."""
-    answer = await here.web.get(f"/v1/{name}?cursor={cursor}")
-    if answer.status_code != 200:
-        problem(answer, 400, "bad_cursor")
+    problem(await here.web.get(f"/v1/{name}?cursor={cursor}"), 400, "bad_cursor")
 
 
 @pytest.mark.parametrize("path", ["/v1/nothing", "/v1", "/v1/mail/x/raw", "/nothing", "/static/../app.py", "/docs"])
@@ -442,7 +448,7 @@ async def test_not_ready_without_the_database(lite: World, monkeypatch: pytest.M
 
     monkeypatch.setattr("itipd.web.app.PATIENCE", 0.05)
     for broken in (fails, hangs):
-        monkeypatch.setattr(lite.store, "ping", broken)
+        monkeypatch.setattr(lite.store, "version", broken)
         answer = await lite.web.get("/readyz")
         problem(answer, 503, "unavailable")
         assert "password" not in answer.text
@@ -539,9 +545,7 @@ async def test_drain_lets_requests_end() -> None:
 async def test_the_door_needs_no_inbox_to_read(sqlite_url: str) -> None:
     """Without a running inbox everything can be read (a page beside a daemon that is down)."""
     store = await Store.open(sqlite_url)
-    from itipd.config import Config
-
-    app = create_app(store, NotingInbox(failure=RuntimeError("down")), Config())
+    app = create_app(store, cast(Inbox, NotingInbox(failure=RuntimeError("down"))), Config())
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://127.0.0.1") as web:
         assert (await web.get("/v1/meetings")).status_code == 200
     await store.close()

@@ -81,7 +81,9 @@ def test_segments_fill_the_bar() -> None:
 
 def test_bar_in_words() -> None:
     """Who cannot see the bar hears the same."""
-    assert words.in_words({"ACCEPTED": 3, "DECLINED": 1, "NEEDS-ACTION": 1}) == "3 accepted, 1 declined, 1 no answer of 5"
+    assert (
+        words.in_words({"ACCEPTED": 3, "DECLINED": 1, "NEEDS-ACTION": 1}) == "3 accepted, 1 declined, 1 no answer of 5"
+    )
     assert words.in_words({"ACCEPTED": 0}) == "nobody is invited"
 
 

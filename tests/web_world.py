@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, AsyncIterator
+from typing import Any, cast
 
 import httpx2
 
 from itipd.config import Config
-from itipd.inbox import Mail, Receipt
+from itipd.inbox import Inbox, Mail, Receipt
 from itipd.itip.incoming import incoming
 from itipd.itip.model import Decision, Meeting, Policy, Proposal, PutAttendee, PutProposal
 from itipd.itip.organize import put
@@ -37,13 +37,16 @@ def calendar(uid: str, summary: str = "Plan", *lines: str, start: str = "2026120
     return "\r\n".join(text).encode()
 
 
+REPLIED = Decision(Outcome.UPDATED, Reason.REPLIED, uid="plan", attendee=BOB, partstat="ACCEPTED")
+
+
 @dataclass
 class NotingInbox:
     """Takes everything and notes it; or fails, if it is given an exception."""
 
     mails: list[Mail] = field(default_factory=list)
     orders: list[Any] = field(default_factory=list)
-    decision: Decision = Decision(Outcome.UPDATED, Reason.REPLIED, uid="plan", attendee=BOB, partstat="ACCEPTED")
+    decision: Decision = REPLIED
     failure: Exception | None = None
 
     async def submit(self, mail: Mail) -> Receipt:
@@ -119,12 +122,12 @@ class World:
 
 
 @asynccontextmanager
-async def world(url: str, **http: Any) -> AsyncIterator[World]:
-    """A world on a new database at `url`; `http` is for the section of that name."""
+async def world(url: str, **settings: Any) -> AsyncIterator[World]:
+    """A world on a new database at `url`; `settings` are further keys of the configuration."""
     store = await Store.open(url)
     inbox = NotingInbox()
-    config = Config.model_validate({"database": url, "http": http, "smtp": {"max_message_size": 20_000}})
-    transport = httpx2.ASGITransport(create_app(store, inbox, config))
+    config = Config.model_validate({"database": url, "smtp": {"max_message_size": 20_000}, **settings})
+    transport = httpx2.ASGITransport(create_app(store, cast(Inbox, inbox), config))
     try:
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost:8080") as web:
             yield World(store, inbox, web)

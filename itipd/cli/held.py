@@ -43,13 +43,14 @@ def show(app: App, number: int) -> None:
 
     async def work() -> None:
         async with open_store(app.config()) as store:
-            found = [line async for line in _waiting(store) if line["id"] == number]
-        if not found:
+            found = await store.held(number)
+        if found is None:
             raise Failure(f"held {number}: found none, expected an id of `itipd held list`", WRONG)
+        found.pop("raw")
         if app.as_json:
-            output.one(found[0])
+            output.one(found)
         else:
-            output.fields(found[0])
+            output.fields(found)
 
     run(work())
 

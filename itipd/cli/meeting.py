@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from itipd.cli import output
-from itipd.cli.base import WRONG, App, Failure, Group, pass_app, run
+from itipd.cli.base import WRONG, App, Command, Failure, Group, pass_app, run
 from itipd.cli.runtime import open_all, open_store
 from itipd.itip.transcript import result
 
@@ -71,7 +71,7 @@ def _calendars(file: Path) -> Iterator[Incoming]:
     with ExitStack() as stack:
         if str(file) == "-":
             spool = stack.enter_context(NamedTemporaryFile(prefix="itipd-", suffix=".ics"))
-            shutil.copyfileobj(click.get_binary_stream("stdin"), spool)
+            shutil.copyfileobj(sys.stdin.buffer, spool)
             spool.flush()
             file = Path(spool.name)
         yield from stream(file)
@@ -136,7 +136,7 @@ def remind(app: App, uid: str, organizer: str | None) -> None:
     command(app, Remind(uid, organizer))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("uid", required=False)
 @by_organizer
 @pass_app

@@ -68,7 +68,7 @@ def show(app: App, number: int) -> None:
 @pass_app
 def hold(app: App, number: int) -> None:
     """Keep a waiting mail back."""
-    _change(app, number, lambda store: store.hold(number), "held", "waiting")
+    _change(app, number, lambda store: store.hold(number), "waiting")
 
 
 @outbox.command()
@@ -76,7 +76,7 @@ def hold(app: App, number: int) -> None:
 @pass_app
 def release(app: App, number: int) -> None:
     """Let a held mail go."""
-    _change(app, number, lambda store: store.release(number), "waiting", "held")
+    _change(app, number, lambda store: store.release(number), "held")
 
 
 @outbox.command()
@@ -84,15 +84,15 @@ def release(app: App, number: int) -> None:
 @pass_app
 def retry(app: App, number: int) -> None:
     """Try a failed or waiting mail again, now."""
-    _change(app, number, lambda store: store.retry(number), "waiting", "failed or waiting")
+    _change(app, number, lambda store: store.retry(number), "failed or waiting")
 
 
 @outbox.command()
 @click.argument("number", metavar="ID", type=int)
 @pass_app
 def drop(app: App, number: int) -> None:
-    """Give a mail up: it is never sent."""
-    _change(app, number, lambda store: store.drop(number), "dropped", "waiting, failed or held")
+    """Give a mail up: it stays as failed, `dropped by hand`."""
+    _change(app, number, lambda store: store.drop(number), "waiting, failed or held")
 
 
 @outbox.command()
@@ -143,19 +143,19 @@ def public(line: dict[str, Any]) -> dict[str, Any]:
     return {key: line.get(key) for key in KEYS}
 
 
-def _change(app: App, number: int, work: Callable[[Store], Awaitable[bool]], state: str, expected: str) -> None:
+def _change(app: App, number: int, work: Callable[[Store], Awaitable[bool]], expected: str) -> None:
     async def change() -> None:
         async with open_store(app.config()) as store:
             done = await work(store)
             found = await store.outbox(number)
+        if found is None:
+            raise _unknown(number)
         if not done:
-            if found is None:
-                raise _unknown(number)
             raise Failure(f"outbox {number}: found it {found['state']}, expected it {expected}", WRONG)
         if app.as_json:
-            output.one({"id": number, "state": state})
+            output.one(public(found))
         else:
-            click.echo(f"{number} is {state}.")
+            click.echo(f"{number} is {found['state']}.")
 
     run(change())
 

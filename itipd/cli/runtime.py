@@ -84,8 +84,19 @@ async def temporary(config: Config, *, copy: bool) -> AsyncIterator[Config]:
         file = Path(folder) / "itipd.db"
         if copy:
             async with open_store(config) as store:
-                await store.backup(file)
+                await _copy(store, config, file)
         yield config.model_copy(update={"database": f"sqlite:///{file}"})
+
+
+async def _copy(store: Store, config: Config, file: Path) -> None:
+    if config.database.startswith("sqlite"):
+        await store.backup(file)
+        return
+    target = await Store.open(f"sqlite:///{file}")
+    try:
+        await store.copy(target)
+    finally:
+        await target.close()
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from itipd.itip.timezones import at, parse_value, resolve
 __all__ = ["BadRule", "TooCostly", "expand", "find", "last_end", "span"]
 
 _DAY = timedelta(days=1)
+_NONE, _CHANGE = timedelta(), timedelta(hours=3)
 _MOST_RULES = 20
 
 
@@ -193,9 +194,11 @@ def expand(event: Event, zones: Mapping[str, Component], after: datetime, limit:
     if event.start is None:
         return []
     series = _Series(event, zones, event.start)
-    low = after.astimezone(series.tz or UTC).replace(tzinfo=None, microsecond=0, fold=0)
-    found = map(series.moment, series.walk(low - timedelta(hours=3)))  # wall clocks go back, too
-    floor = after.astimezone(UTC).replace(tzinfo=None)
+    tz, floor = series.tz or UTC, after.astimezone(UTC).replace(tzinfo=None)
+    lows = [(after + shift).astimezone(tz).replace(tzinfo=None, microsecond=0, fold=0) for shift in (-_CHANGE, _NONE)]
+    # A wall clock goes back, too: then what comes later may be earlier on it.
+    low = lows[1] if lows[1] - lows[0] == _CHANGE else lows[0] - _CHANGE
+    found = map(series.moment, series.walk(low))
     return list(islice((moment for moment in found if moment.order >= floor), limit))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from itertools import groupby, islice
+from itertools import groupby, islice, takewhile
 
 from itipd.itip.model import Moment
 from itipd.itip.timezones import LAST_YEAR, parse_value
@@ -21,7 +21,7 @@ _FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY", "S
 _STEPS = {"HOURLY": 3600, "MINUTELY": 60, "SECONDLY": 1}  # seconds
 _WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _BYDAY = re.compile(r"([+-]?[0-9]{1,2})?(MO|TU|WE|TH|FR|SA|SU)")
-_NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,15}")
 _RANGES = {
     "BYMONTH": (1, 12),
     "BYMONTHDAY": (-31, 31),
@@ -32,9 +32,10 @@ _RANGES = {
     "BYMINUTE": (0, 59),
     "BYSECOND": (0, 60),
 }
+_LONGEST = 10**10  # an INTERVAL of that many seconds leaves all years that count
 _MOST_VALUES = 400  # in one BYxxx part
-_MOST_TIMES = 1440  # on one day
-_MOST_STEPS = 5_000  # of anything that can only be tried one by one
+_MOST_TIMES = 100  # on one day, or in one step of a sub-daily rule
+_MOST_STEPS = 2_000  # of anything that can only be tried one by one
 
 
 class TooCostly(ValueError):  # noqa: N818 - it names what the rule is
@@ -82,6 +83,8 @@ class Rule:
 
         Ends at the last year. Raises `TooCostly` where a sub-daily rule finds nothing for long.
         """
+        if not self.times:
+            return iter(())
         low = max(low, self.start)
         times = self._steps(low) if self.frequency in _STEPS else self._times(low, high)
         return times if self.count is None else islice(times, max(self._rest() - self._index(low), 0))
@@ -89,14 +92,14 @@ class Rule:
     def last(self) -> datetime | None:
         """The last time of a rule with COUNT; None where it has no time. Raises `TooCostly`."""
         rest = self._rest()
-        if rest < 1:
+        if rest < 1 or not self.times:
             return None
         if self.frequency in _STEPS:
             self._index(self.start)  # refuses what cannot be counted
             seconds = (rest - 1) * self.interval * _STEPS[self.frequency]
             return self.start + timedelta(seconds=min(seconds, _seconds(datetime(LAST_YEAR, 1, 1))))
         low = self.start
-        for year, month in () if self.positions else self._months(self.start):
+        for year, month in self._months(self.start) if self._monthly else ():
             here = self._count_month(year, month)
             if here >= rest:
                 low = max(self.start, datetime(year, month, 1))
@@ -136,7 +139,7 @@ class Rule:
             if any(lists) or not whole or not self._matches(self.start):
                 raise TooCostly(f"FREQ={self.frequency} with COUNT and BYxxx cannot be counted")
             return -((_seconds(self.start) - _seconds(local)) // (_STEPS[self.frequency] * self.interval))
-        if self.positions:
+        if not self._monthly:
             for found in self._times(self.start, local):
                 if found >= local or number >= (self.count or 0):
                     break
@@ -154,11 +157,17 @@ class Rule:
             number += 1
         return number
 
+    @property
+    def _monthly(self) -> bool:
+        """Whether the times of a month can be counted without making them."""
+        return not self.positions or self.frequency == "MONTHLY"
+
     def _count_month(self, year: int, month: int) -> int:
-        days = self.days(year, month)
-        if (year, month) != (self.start.year, self.start.month):
-            return len(days) * len(self.times)
-        return sum(datetime(year, month, day) + time >= self.start for day in days for time in self.times)
+        if (year, month) == (self.start.year, self.start.month):
+            high = datetime(year, month, _length(year, month), 23, 59, 59)
+            return sum(1 for _ in takewhile(lambda found: found <= high, self._times(self.start, high)))
+        total = len(self.days(year, month)) * len(self.times)
+        return len(_picked(self.positions, total)) if self.positions else total
 
     def _steps(self, low: datetime) -> Iterator[datetime]:
         """The times of a sub-daily rule from `low` on."""
@@ -167,11 +176,11 @@ class Rule:
         first = self.start - timedelta(seconds=_seconds(self.start) % unit)
         current = first + max((low - first) // step, 0) * step
         for _ in range(_MOST_STEPS):
-            if current.year > LAST_YEAR:
-                return
             for time in self.times:
                 if current + time >= low and self._matches(current + time):
                     yield current + time
+            if current > datetime(LAST_YEAR, 12, 31) - step:
+                return
             current += step
         raise TooCostly(f"FREQ={self.frequency}: at most {_MOST_STEPS} steps are tried")
 
@@ -186,9 +195,7 @@ class Rule:
         size = len(self.times)
         for _, group in groupby(self._dates(self._period(low), high), self._period):
             days = list(group)
-            total = len(days) * size
-            wanted = {p - 1 if p > 0 else total + p for p in self.positions if abs(p) <= total}
-            for number in sorted(wanted):
+            for number in _picked(self.positions, len(days) * size):
                 found = days[number // size] + self.times[number % size]
                 if found >= low:
                     yield found
@@ -229,25 +236,24 @@ class Rule:
         ):
             return []
         length = _length(year, month)
-        days: list[int] | range = range(1, length + 1)
-        if self.monthdays:
-            days = sorted({d if d > 0 else length + 1 + d for d in self.monthdays if abs(d) <= length})
         first = date(year, month, 1).toordinal()  # of the first of the month; 1 is a Monday
+        days: set[int] | range = range(1, length + 1)
+        if self.monthdays:
+            days = {d if d > 0 else length + 1 + d for d in self.monthdays if abs(d) <= length}
         if self.weekdays:
-            named = self._weekdays(year, length, first)
-            days = [d for d in days if d in named]
+            days = self._weekdays(year, length, first).intersection(days)
         if self.frequency == "DAILY" and self.interval > 1:
             offset = self.start.toordinal() - first + 1
-            days = [d for d in days if (d - offset) % self.interval == 0]
+            days = {d for d in days if (d - offset) % self.interval == 0}
         elif self.frequency == "WEEKLY" and self.interval > 1:
             zero = self._period(self.start).toordinal() - first + 1
-            days = [d for d in days if (d - zero) // 7 % self.interval == 0]
+            days = {d for d in days if (d - zero) // 7 % self.interval == 0}
         if self.yeardays:
             before, size = first - date(year, 1, 1).toordinal(), 365 + _leap(year)
-            days = [d for d in days if {before + d, before + d - size - 1} & self.yeardays]
+            days = {d for d in days if {before + d, before + d - size - 1} & self.yeardays}
         if self.weeks:
-            days = [d for d in days if self._week(first + d - 1) & self.weeks]
-        return list(days)
+            days = {d for d in days if self._week(first + d - 1) & self.weeks}
+        return sorted(days)
 
     def _weekdays(self, year: int, length: int, first: int) -> set[int]:
         """The days of a month that BYDAY names; n-th ones count in the month, or in the year (RFC 5545 §3.3.10)."""
@@ -290,7 +296,7 @@ def parse_rule(text: str, start: datetime, is_date: bool = False) -> Rule:
         raise BadRule(f"RRULE {text[:80]!r}: expected FREQ to be one of {', '.join(_FREQUENCIES)}")
     if parts.get("RSCALE", "GREGORIAN") != "GREGORIAN":
         raise BadRule(f"RRULE {text[:80]!r}: only RSCALE=GREGORIAN is known")
-    interval = _number(parts.get("INTERVAL", "1"), "INTERVAL")
+    interval = min(_number(parts.get("INTERVAL", "1"), "INTERVAL"), _LONGEST)
     if interval < 1:
         raise BadRule(f"RRULE {text[:80]!r}: expected INTERVAL of 1 or more")
     until = parse_value(parts["UNTIL"]) if "UNTIL" in parts else None
@@ -323,13 +329,20 @@ def parse_rule(text: str, start: datetime, is_date: bool = False) -> Rule:
     positions = lists.get("BYSETPOS", ())
     if positions and level > 3:
         raise TooCostly(f"RRULE {text[:80]!r}: FREQ={frequency} is not followed with BYSETPOS")
-    if positions and level == 3:
-        picked = {p - 1 if p > 0 else len(times) + p for p in positions if abs(p) <= len(times)}
-        times, positions = tuple(times[number] for number in sorted(picked)), ()
+    most = len(times) * (1, len(weekdays) or 7, 31, 366)[3 - min(level, 3)]
+    if positions and not _picked(positions, most):
+        times = ()  # BYSETPOS counts further than any period has times
+    elif positions and level == 3:
+        times, positions = tuple(times[number] for number in _picked(positions, most)), ()
     count = _number(parts["COUNT"], "COUNT") if "COUNT" in parts else None
     week_start = _WEEKDAYS.index(parts["WKST"]) if parts.get("WKST") in _WEEKDAYS else 0
     days = (frozenset(months), frozenset(monthdays), frozenset(yeardays), frozenset(weeks), weekdays)
     return Rule(start, frequency, interval, count, until, week_start, *days, positions, hours, minutes, seconds, times)
+
+
+def _picked(positions: tuple[int, ...], total: int) -> list[int]:
+    """The indices, in order, that BYSETPOS picks from `total` times of a period."""
+    return sorted({p - 1 if p > 0 else total + p for p in positions if abs(p) <= total})
 
 
 def _number(text: str, name: str) -> int:

@@ -16,6 +16,8 @@ from itipd.mail.headers import Headers, MailLimits, TooLarge, codec, decoded, sc
 
 _TYPE = re.compile(r"\s*([\w.+-]+/[\w.+-]+)", re.ASCII)
 _PARAM = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^;]*))')
+_TOKEN = re.compile(r"[\w-]+", re.ASCII)
+_NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/=\s]")
 _ESCAPED = re.compile(r"\\(.)")
 _BASE64_CALENDAR = b"QkVHSU46VkNBTEVOREFS"  # BEGIN:VCALENDAR
 
@@ -128,8 +130,8 @@ def parameters(field: str) -> dict[str, str]:
             pieces.setdefault(base, []).append((int(number or 0), not rest or rest.endswith("*"), value))
     for base, parts in pieces.items():
         charset, data = "utf-8", b""
-        for number, encoded, value in sorted(parts):
-            if encoded and number == 0 and value.count("'") >= 2:
+        for position, encoded, value in sorted(parts):
+            if encoded and position == 0 and value.count("'") >= 2:
                 charset, _, value = value.split("'", 2)
             data += unquote_to_bytes(value) if encoded else value.encode()
         params[base] = data.decode(codec(charset) or "latin-1", "replace")
@@ -139,7 +141,9 @@ def parameters(field: str) -> dict[str, str]:
 def body(raw: bytes, leaf: Leaf) -> tuple[bytes, bool]:
     """The leaf's content with its transfer encoding undone (RFC 2045 §6), and whether that encoding was a lie."""
     data = raw[leaf.start : leaf.end]
-    encoding = leaf.headers.first(b"content-transfer-encoding")[:32].lower().strip("\"' ;")
+    field = leaf.headers.first(b"content-transfer-encoding")
+    match = _TOKEN.search(field) if field else None
+    encoding = match[0].lower() if match else ""
     # Some gateways decode a part and leave its header, others encode it and write none.
     plain = data.lstrip()[:16].upper().startswith(b"BEGIN:VCALENDAR")
     if encoding == "base64":
@@ -152,6 +156,9 @@ def body(raw: bytes, leaf: Leaf) -> tuple[bytes, bool]:
 
 
 def _base64(data: bytes) -> bytes:
+    odd = _NO_BASE64.search(data)
+    if odd is not None:  # a gateway's footer: without its line, the rest of the part is none of the sender's
+        data = data[: data.rfind(b"\n", 0, odd.start()) + 1] or data
     try:
         return binascii.a2b_base64(data)
     except binascii.Error:  # the padding or the end is missing: what can be read is read

@@ -31,9 +31,10 @@ _DEFAULTS = frozenset({"yes, i will attend.", "no, i won't attend.", "i might at
 
 # From such a line on nothing is the person's: a quoted invitation, a separator, a signature, a disclaimer.
 _CUT = re.compile(
-    r"-- ?$|[-_=~*⎯]{5,}|-{2,}\s?\S.*-{2,}$|(?:\*~){3,}|"
+    r"--$|[-_=~*⎯]{5,}|-{2,}\s?\S.*-{2,}$|(?:\*~){3,}|"
     r"(?:from|von|de|da|van|fra|från|od|от|发件人|差出人)\s?: .*@|"
-    r"(?:on|am|le|el|il|op|em|den|dnia) .{6,200}(?:wrote|schrieb|écrit|escribió|scritto|schreef|escreveu|skrev|pisze):$|"
+    r"(?:on|am|le|el|il|op|em|den|dnia) .{6,200}"
+    r"(?:wrote|schrieb|écrit|escribió|scritto|schreef|escreveu|skrev|pisze)\b.{0,120}:$|"
     r"(?:caution|warning|achtung|attention)\s?:.*\bextern|(?:confidential|disclaimer|haftungsausschluss)\b|"
     r"(?:this|the information|diese|ce message|este) .{0,80}(?:confidential|vertraulich|confidentiel)|"
     r".*calendar\.google\.com|~~//~~"
@@ -41,7 +42,8 @@ _CUT = re.compile(
 # A line that a device or a service adds.
 _ADVERT = re.compile(
     r"(?:sent (?:from|with|via)|get outlook|von meinem|gesendet (?:von|mit)|envoyé (?:de|depuis|à partir)|"
-    r"enviado (?:desde|do|de)|inviato da|verzonden (?:vanaf|met)|skickat från|sendt fra|outlook for|outlook für)\b.{0,120}$"
+    r"enviado (?:desde|do|de)|inviato da|verzonden (?:vanaf|met)|skickat från|sendt fra|"
+    r"outlook for|outlook für)\b.{0,120}$"
 )
 
 
@@ -77,9 +79,13 @@ def _paragraphs(text: str) -> list[str]:
     for raw in clean(text.replace("\r\n", "\n").replace("\r", "\n"), len(text)).split("\n"):
         line = raw.strip(" \t\u00a0\u200b\ufeff")
         lower = line.lower()
-        if _CUT.match(raw.rstrip("\n").lower() if line == "--" else lower):
+        if _CUT.match(lower):
             break
-        if line.startswith(">") or _ADVERT.match(lower):
+        if line.startswith(">"):
+            if found[-1] and found[-1][-1].endswith(":"):
+                found[-1].clear()  # "On Tuesday, Alice wrote:", on one line or two
+            continue
+        if _ADVERT.match(lower):
             continue
         if line:
             found[-1].append(line)

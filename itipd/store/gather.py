@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, Text, and_, bindparam, func, literal_column, or_, select, text, type_coerce
+from sqlalchemy import Connection, Integer, Select, Text, and_, bindparam, func, literal_column, or_, select, text, type_coerce
 
 from itipd.itip.model import Attendee, Event, Meeting, Proposal
 from itipd.store import rows
@@ -77,9 +77,8 @@ def load(connection: Connection, wanted: Mapping[MeetingKey, Want], known: Mappi
     found_events = connection.execute(_events(dialect), packed(_event_keys(present, known))).all()
     found_attendees = list(connection.execute(_attendees(dialect), packed(_attendee_keys(present, known))))
     large = [(key, want) for key, want in present.items() if want.guests and not want.everything]
-    if large:
-        listed = packed({"o": key[0], "m": known[key].id, "n": want.guests} for key, want in large)
-        found_attendees += connection.execute(_guests(dialect), listed)
+    for key, want in large:  # one statement each: only mails that we send by ourselves need it
+        found_attendees += connection.execute(_guests(), {"o": key[0], "m": known[key].id, "n": want.guests})
     found_proposals = connection.execute(_proposals(dialect), packed(_attendee_keys(present, known))).all()
     _merge(by_id, found_events, found_attendees, found_proposals)
     for key, want in present.items():
@@ -174,26 +173,23 @@ def _attendees(dialect: str) -> Select[Any]:
 
 
 @cache
-def _guests(dialect: str) -> Select[Any]:
-    """All rows of the first n + 1 addresses."""
-    keys = Keys(dialect, o=TEXT, m=NUMBER, n=NUMBER)
+def _guests() -> Select[Any]:
+    """All rows of the first n + 1 addresses of one meeting."""
     other = attendees.alias("other")
     last = (
         select(other.c.address)
-        .where(other.c.organizer == keys.columns["o"], other.c.meeting_id == keys.columns["m"])
+        .where(other.c.organizer == bindparam("o"), other.c.meeting_id == bindparam("m"))
         .distinct()
         .order_by(other.c.address)
         .limit(1)
-        .offset(keys.columns["n"])
-        .correlate(keys.table)
+        .offset(bindparam("n", type_=Integer))
         .scalar_subquery()
     )
-    on = and_(
-        attendees.c.organizer == keys.columns["o"],
-        attendees.c.meeting_id == keys.columns["m"],
+    return select(*attendee_columns).where(
+        attendees.c.organizer == bindparam("o"),
+        attendees.c.meeting_id == bindparam("m"),
         attendees.c.address <= func.coalesce(last, LAST),
     )
-    return select(*attendee_columns).select_from(keys.table.join(attendees, on))
 
 
 @cache

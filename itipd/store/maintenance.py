@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +41,9 @@ async def backup(store: Store, path: Path) -> None:
             raise StoreError("backup copies SQLite files; for PostgreSQL use pg_dump")
         if path.exists():
             raise StoreError(f"backup: {path} exists already; name a new file")
-        connection.exec_driver_sql("VACUUM INTO ?", (str(path),))
+        with closing(sqlite3.connect(path)) as target:
+            source: Any = connection.connection.driver_connection
+            source.backup(target)
 
     await store.database.read(work)
 

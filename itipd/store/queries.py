@@ -57,6 +57,16 @@ _lead = and_(events.c.organizer == meetings.c.organizer, events.c.meeting_id == 
 _lead_columns = (events.c.rid.label("lead_rid"), events.c.summary, events.c.starts, events.c.ends)
 
 
+async def organizer_of(store: Store, uid: str) -> str | None:
+    """Who owns a meeting with this UID; of several the first in alphabetical order, None where there is none."""
+
+    def work(connection: Connection) -> str | None:
+        owners = select(meetings.c.organizer).where(meetings.c.uid_key == uid_key(uid))
+        return connection.scalar(owners.order_by(meetings.c.organizer).limit(1))
+
+    return await store.database.read(work)
+
+
 async def meeting(store: Store, uid: str, organizer: str | None = None) -> Meeting | None:
     """The whole meeting, or None. Without an organizer: of those who own the UID the first in alphabetical order."""
 

@@ -44,6 +44,7 @@ class Store:
 
     # Functions that take the store, by the names under which the other rooms ask for them.
     meeting = queries.meeting
+    organizer_of = queries.organizer_of
     meeting_keys = queries.meeting_keys
     meeting_lines = queries.meeting_lines
     proposal = queries.proposal

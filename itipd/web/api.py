@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -17,21 +18,34 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from itipd.config import Config
-from itipd.inbox import Mail, Receipt
+from itipd.inbox import AcceptProposal, DeclineProposal, Inbox, Mail, Receipt
 from itipd.itip import render, transcript
 from itipd.itip.addresses import canonical, served
 from itipd.itip.attendance import status
-from itipd.itip.model import Meeting, clean
-from itipd.log import log
+from itipd.itip.model import clean
 from itipd.mail.headers import MailLimits, TooLarge, addresses, scan
+from itipd.store import Store
 from itipd.web import shapes
 from itipd.web.problems import Kind, Problem
-from itipd.web.respond import answer_proposal, as_json, mail_as_received, page, tagged
+from itipd.web.respond import (
+    answer_proposal,
+    as_json,
+    committed,
+    cursor_of,
+    find_meeting,
+    mail_as_received,
+    page,
+    tagged,
+)
 
 LINE = ("uid", "organizer", "summary", "status", "sequence", "start", "end", "counts")
 """The keys of a line of `itipd status --json`; the page is given more."""
 
 PARTSTATS = ("NEEDS-ACTION", "ACCEPTED", "DECLINED", "TENTATIVE", "DELEGATED", "COMPLETED", "IN-PROCESS")
+PROBLEM: dict[str, Any] = {
+    "description": "A problem (RFC 9457)",
+    "content": {"application/problem+json": {"schema": shapes.Problem.model_json_schema()}},
+}
 MAIL_BODY = {"required": True, "content": {"message/rfc822": {"schema": {"type": "string", "format": "binary"}}}}
 
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
@@ -40,14 +54,16 @@ Owner = Annotated[str | None, Query(description="Whose meeting, where several or
 Search = Annotated[str, Query(alias="q", max_length=1000, description="Words of the title, the UID or an address.")]
 PartStats = Annotated[list[str] | None, Query(description="Repeated, or with commas between them.")]
 Recipients = Annotated[list[str] | None, Query(description="As RCPT; else the addresses in To, Cc, Delivered-To.")]
+Comment = Annotated[str | None, Query(max_length=1000, description="What the proposer is told.")]
 Sender = Annotated[str, Query(max_length=1000, description="As MAIL; empty: the null sender.")]
 OutboxState = Annotated[Literal["waiting", "sending", "sent", "failed", "held"] | None, Query()]
 ProposalState = Annotated[Literal["open", "accepted", "declined", "retired", "all"], Query()]
 
 
-def of_receipt(receipt: Receipt) -> dict[str, Any]:
+def receipt_of(receipt: Receipt) -> Response:
     """What was committed: the journal's id and a result for every component, as `itipd replay --json` has them."""
-    return {"id": receipt.id, "results": [transcript.result(decision) for decision in receipt.results]}
+    told = {"id": receipt.id, "results": [transcript.result(decision) for decision in receipt.results]}
+    return Response(as_json(told), media_type="application/json")
 
 
 def preferred(accept: str | None, offered: Sequence[str]) -> str:
@@ -104,6 +120,14 @@ def _recipients(given: list[str] | None, raw: bytes, organizers: Sequence[str]) 
     return tuple(dict.fromkeys(address for address in found if address))
 
 
+def _trusted(client: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """May this client vouch with Authentication-Results, as at the SMTP door (hardening §20)?"""
+    try:
+        return any(ip_address(client) in network for network in networks)
+    except ValueError:  # no address: a client of a test
+        return False
+
+
 def addressed(raw: bytes) -> list[str]:
     """The canonical addresses in To, Cc and Delivered-To, read within the same bounds as any mail."""
     try:
@@ -136,41 +160,38 @@ def _ok(shape: type[BaseModel] | None, *media_types: str) -> dict[int | str, dic
     return {200: found | ({"model": shape} if shape else {})}
 
 
-def router(store: Any, inbox: Any, config: Config) -> APIRouter:
+def router(store: Store, inbox: Inbox, config: Config) -> APIRouter:
     """The routes under /v1."""
-    routes = APIRouter(prefix="/v1", responses={"default": {"model": shapes.Problem, "description": "A problem"}})
-
-    async def wanted(uid: str, organizer: str | None) -> Meeting:
-        found = await store.meeting(uid, organizer) if clean(uid, 10_000) == uid else None
-        if found is None:
-            raise Problem(Kind.UNKNOWN_MEETING, "No meeting with this UID is registered.", uid=uid)
-        return found
+    routes = APIRouter(prefix="/v1", responses={"default": PROBLEM})
 
     @routes.get("/meetings", responses=_ok(shapes.MeetingPage))
     async def meetings(request: Request, limit: Limit = 100, cursor: Cursor = None, search: Search = "") -> Response:
         """All meetings, a line each, as `itipd status --json`; `q` searches."""
-        lines, next_ = await store.meeting_lines(limit, cursor, clean(search.strip(), 200) or None)
+        lines, next_ = await store.meeting_lines(limit, cursor_of(cursor), clean(search.strip(), 200) or None)
         return page(request, "meetings", [{name: line[name] for name in LINE} for line in lines], next_)
 
     @routes.get("/meetings/{uid:uid}/attendees", responses=_ok(shapes.AttendeePage))
     async def attendees(request: Request, uid: str, organizer: Owner = None, partstat: PartStats = None) -> Response:
         """The attendees of a meeting (of the series), all or those with one of the given PARTSTATs."""
         wanted_ones = _partstats(partstat)
-        found = await asyncio.to_thread(status, await wanted(uid, organizer))
+        found = await asyncio.to_thread(status, await find_meeting(store, uid, organizer))
         people = [one for one in found["attendees"] if not wanted_ones or one["partstat"] in wanted_ones]
         return page(request, "attendees", people, None)
 
     @routes.get("/meetings/{uid:uid}/history")
-    async def history(request: Request, uid: str, organizer: Owner = None, limit: Limit = 100) -> Response:
+    async def history(
+        request: Request, uid: str, organizer: Owner = None, limit: Limit = 100, cursor: Cursor = None
+    ) -> Response:
         """What was decided for this meeting and why, the latest first."""
-        meeting = await wanted(uid, organizer)
-        return page(request, "history", await store.history(meeting.organizer, meeting.uid, limit), None)
+        meeting = await find_meeting(store, uid, organizer)
+        lines = await store.history(meeting.organizer, meeting.uid, limit, cursor_of(cursor))
+        return page(request, "history", lines, lines[-1]["id"] if len(lines) == limit else None)
 
     @routes.get("/meetings/{uid:uid}", responses=_ok(shapes.Meeting, "text/calendar"))
     async def meeting(request: Request, uid: str, organizer: Owner = None) -> Response:
         """One meeting, as `itipd status UID --json`; as iCalendar with `Accept: text/calendar`."""
         kind = preferred(request.headers.get("accept"), ("application/json", "text/calendar"))
-        found = await wanted(uid, organizer)
+        found = await find_meeting(store, uid, organizer)
         if kind == "text/calendar":
             text = await asyncio.to_thread(render.export, found, datetime.now(UTC))
             return tagged(request, text.encode(), "text/calendar; charset=utf-8")
@@ -179,7 +200,7 @@ def router(store: Any, inbox: Any, config: Config) -> APIRouter:
     @routes.get("/mail")
     async def mail_list(request: Request, limit: Limit = 100, cursor: Cursor = None) -> Response:
         """The received mail with its outcomes, the latest first."""
-        return page(request, "mail", *await store.mail_list(limit, cursor))
+        return page(request, "mail", *await store.mail_list(limit, cursor_of(cursor)))
 
     @routes.get("/mail/{number:int}/raw", responses=_ok(None, "message/rfc822"))
     async def raw(number: int) -> Response:
@@ -189,28 +210,25 @@ def router(store: Any, inbox: Any, config: Config) -> APIRouter:
     @routes.post("/mail", responses=_ok(shapes.Receipt), openapi_extra={"requestBody": MAIL_BODY})
     async def post_mail(request: Request, recipient: Recipients = None, sender: Sender = "") -> Response:
         """Takes a mail as the SMTP door does: the answer comes after the commit, and a bad mail is an outcome."""
+        client = request.client.host if request.client else ""
         data = await _body(request, config.smtp.max_message_size)
         mail = Mail(
             sender=_sender(sender),
             recipients=await asyncio.to_thread(_recipients, recipient, data, config.organizers),
             raw=data,
             received_at=datetime.now(UTC),
-            client=request.client.host if request.client else "",
+            client=client,
             door="http",
+            trusted=_trusted(client, config.smtp.trusted_networks),
         )
-        try:
-            receipt = await inbox.submit(mail)
-        except Exception as error:  # our own fault: nothing was written, as 451 at the SMTP door
-            log.exception("http: mail not taken", client=mail.client)
-            raise Problem(Kind.UNAVAILABLE, "Nothing was written.", headers={"Retry-After": "5"}) from error
-        return Response(as_json(of_receipt(receipt)), media_type="application/json")
+        return receipt_of(await committed(inbox.submit(mail)))
 
     @routes.get("/outbox")
     async def outbox(
         request: Request, state: OutboxState = None, limit: Limit = 100, cursor: Cursor = None
     ) -> Response:
         """The outgoing mail, the latest first."""
-        return page(request, "outbox", *await store.outbox_list(state=state, limit=limit, after=cursor))
+        return page(request, "outbox", *await store.outbox_list(state, limit, cursor_of(cursor), newest=True))
 
     @routes.get("/proposals")
     async def proposals(request: Request, state: ProposalState = "open") -> Response:
@@ -220,13 +238,14 @@ def router(store: Any, inbox: Any, config: Config) -> APIRouter:
     @routes.post("/proposals/{number:int}/accept", responses=_ok(shapes.Receipt))
     async def accept(number: int) -> Response:
         """The meeting takes the proposal; everybody is sent the new version."""
-        _, receipt = await answer_proposal(store, inbox, number, accept=True)
-        return Response(as_json(of_receipt(receipt)), media_type="application/json")
+        _, receipt = await answer_proposal(store, inbox, number, AcceptProposal(number))
+        return receipt_of(receipt)
 
     @routes.post("/proposals/{number:int}/decline", responses=_ok(shapes.Receipt))
-    async def decline(number: int) -> Response:
-        """The proposal is declined; the proposer is sent a DECLINECOUNTER."""
-        _, receipt = await answer_proposal(store, inbox, number, accept=False)
-        return Response(as_json(of_receipt(receipt)), media_type="application/json")
+    async def decline(number: int, comment: Comment = None) -> Response:
+        """The proposal is declined; the proposer is sent a DECLINECOUNTER, with `comment`."""
+        order = DeclineProposal(number, comment=clean(comment, 1000) if comment else None)
+        _, receipt = await answer_proposal(store, inbox, number, order)
+        return receipt_of(receipt)
 
     return routes

@@ -10,7 +10,6 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,7 +20,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 from itipd.config import Config
+from itipd.inbox import Inbox
 from itipd.log import log
+from itipd.store import Store
 from itipd.web import api, pages
 from itipd.web.assets import environment
 from itipd.web.guard import Access, Guard, is_loopback
@@ -31,7 +32,7 @@ PATIENCE = 2.0
 """Seconds that the database has to answer `/readyz`."""
 
 
-def create_app(store: Any, inbox: Any, config: Config) -> FastAPI:
+def create_app(store: Store, inbox: Inbox, config: Config) -> FastAPI:
     """The application over an open store and a started inbox."""
     app = FastAPI(
         title="itipd",

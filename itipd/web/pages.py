@@ -13,14 +13,16 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from itipd.inbox import AcceptProposal, DeclineProposal, Inbox, Order
 from itipd.itip.model import clean
 from itipd.itip.outcomes import Reason
+from itipd.store import Store
 from itipd.web.assets import FINGERPRINT, environment, static
-from itipd.web.problems import Kind, Problem
-from itipd.web.respond import answer_proposal, mail_as_received, tag_of, unchanged
-from itipd.web.views import at_a_glance, meeting_url, of_list, of_meeting
+from itipd.web.respond import answer_proposal, cursor_of, find_meeting, mail_as_received, tag_of, unchanged
+from itipd.web.views import meeting_url, of_list, of_meeting
 
 MEETINGS = 50  # on a page of the list
+PROPOSALS = 1000  # open ones that the list counts
 LATEST = 30  # lines of history and of outgoing mail on a meeting's page
 LONGEST = 200  # characters of a search
 
@@ -31,21 +33,21 @@ NOTICES = (Reason.PROPOSAL_ACCEPTED, Reason.PROPOSAL_DECLINED)
 """What may be told at the head of a page: its address names a word of this list, never a text."""
 
 
-def router(store: Any, inbox: Any) -> APIRouter:
+def router(store: Store, inbox: Inbox) -> APIRouter:
     """The page's routes."""
     routes = APIRouter(include_in_schema=False)
     templates = environment()
 
     async def the_list(search: str, cursor: str) -> dict[str, Any]:
-        lines, next_ = await store.meeting_lines(MEETINGS, cursor or None, search or None)
-        return of_list(lines, cursor, next_, at_a_glance(await store.totals()), search)
+        lines, next_ = await store.meeting_lines(MEETINGS, cursor_of(cursor), search or None)
+        proposals = await store.proposals("open", limit=PROPOSALS)
+        return of_list(lines, proposals, cursor, next_, await store.totals(), search)
 
     async def the_meeting(uid: str, organizer: str, partstat: str, skip: int) -> dict[str, Any]:
-        meeting = await store.meeting(uid, organizer or None)
-        if meeting is None:
-            raise Problem(Kind.UNKNOWN_MEETING)
-        history = await store.history(meeting.organizer, meeting.uid, LATEST)
-        outbox = await store.outbox_list(organizer=meeting.organizer, uid=meeting.uid, limit=LATEST)
+        meeting = await find_meeting(store, uid, organizer)
+        owner, own = meeting.organizer, meeting.uid
+        history = await store.history(owner, own, LATEST)
+        outbox, _ = await store.outbox_list(None, LATEST, organizer=owner, uid=own, newest=True)
         # A meeting may have ten thousand attendees: not in the event loop.
         return await asyncio.to_thread(of_meeting, meeting, history, outbox, partstat, skip)
 
@@ -98,14 +100,14 @@ def router(store: Any, inbox: Any) -> APIRouter:
 
     @routes.post("/proposals/{number:int}/accept")
     async def accept(number: int) -> Response:
-        return await answered(number, accept=True)
+        return await answered(number, AcceptProposal(number))
 
     @routes.post("/proposals/{number:int}/decline")
     async def decline(number: int) -> Response:
-        return await answered(number, accept=False)
+        return await answered(number, DeclineProposal(number))
 
-    async def answered(number: int, *, accept: bool) -> Response:
-        organizer, receipt = await answer_proposal(store, inbox, number, accept=accept)
+    async def answered(number: int, order: Order) -> Response:
+        organizer, receipt = await answer_proposal(store, inbox, number, order)
         decision = receipt.results[0]
         back = meeting_url(decision.uid or "", organizer)
         # 303: what follows is a GET, and a reload of it changes nothing (RFC 9110 §15.4.4).

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Awaitable
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
@@ -14,11 +15,18 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
-from itipd.inbox import Receipt
+from itipd.inbox import Inbox, Order, Receipt
+from itipd.itip.addresses import canonical
+from itipd.itip.model import Meeting, clean
+from itipd.itip.outcomes import Reason
+from itipd.log import log
+from itipd.store import Store
 from itipd.web.problems import Kind, Problem
 
 BIGGEST = 2**63 - 1
 """The highest id a database has; a higher one names nothing."""
+LONGEST_UID = 10_000
+"""Characters; a longer one is in no database."""
 
 
 class Uid(Convertor[str]):
@@ -73,20 +81,54 @@ def page(request: Request, name: str, items: list[Any], next_: Any) -> Response:
     return Response(as_json({name: items, "next": cursor}), media_type="application/json", headers=headers)
 
 
-async def mail_as_received(store: Any, number: int) -> Response:
+def cursor_of(text: str | None) -> int | None:
+    """The store's cursor in a request: an id. Raises Problem for what no page gave."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text[:20]) > BIGGEST:
+        raise Problem(Kind.BAD_CURSOR, "Expected `next` of the page before, as it was given there.")
+    return int(text)
+
+
+async def find_meeting(store: Store, uid: str, organizer: str | None) -> Meeting:
+    """The meeting with this UID, of this organizer or, without, of the first who has one. Raises Problem."""
+    owner = canonical(organizer) if organizer else None
+    # What `clean` changes is in no database, and PostgreSQL fails on it (hardening §17).
+    known = clean(uid, LONGEST_UID) == uid and bool(owner) == bool(organizer)
+    found = await store.meeting(uid, owner) if known else None
+    if found is None:
+        raise Problem(Kind.UNKNOWN_MEETING, "No meeting with this UID is registered.")
+    return found
+
+
+async def mail_as_received(store: Store, number: int) -> Response:
     """The mail with this id, octet for octet; a browser saves it and never shows it."""
     found = await store.mail(number) if number <= BIGGEST else None
-    if found is None:
+    if found is None or found["kind"] not in ("mail", "submission"):  # the journal has the organizer's orders too
         raise Problem(Kind.UNKNOWN_MAIL)
     # The name is our own id: nothing of the mail's gets into a header (hardening §26).
     headers = {"Content-Disposition": f'attachment; filename="mail-{number}.eml"', "Cache-Control": "private, no-cache"}
     return Response(found["raw"], media_type="message/rfc822", headers=headers)
 
 
-async def answer_proposal(store: Any, inbox: Any, number: int, *, accept: bool) -> tuple[str, Receipt]:
-    """Has the organizer accept or decline a proposal: whose meeting it was, and what was committed."""
+async def answer_proposal(store: Store, inbox: Inbox, number: int, order: Order) -> tuple[str, Receipt]:
+    """Gives the organizer's answer to proposal `number` to the inbox: whose meeting it is, and what was committed."""
     found = await store.proposal(number) if number <= BIGGEST else None
     if found is None:
         raise Problem(Kind.UNKNOWN_PROPOSAL)
-    receipt = await inbox.command(found, accept)
+    closed = Problem(Kind.PROPOSAL_CLOSED, "It was accepted, declined, or retired by a later answer.")
+    if found["state"] != "open":
+        raise closed
+    receipt = await committed(inbox.command(order))
+    if receipt.results[0].reason == Reason.NOT_FOUND:  # somebody else answered it in the meantime
+        raise closed
     return found["organizer"], receipt
+
+
+async def committed(work: Awaitable[Receipt]) -> Receipt:
+    """The receipt of the inbox. Its failure is our own fault: nothing was written, as with 451 at the SMTP door."""
+    try:
+        return await work
+    except Exception as error:
+        log.exception("http: not committed")
+        raise Problem(Kind.UNAVAILABLE, "Nothing was written.", headers={"Retry-After": "5"}) from error

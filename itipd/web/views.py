@@ -41,17 +41,23 @@ def at_a_glance(totals: Mapping[str, int]) -> list[dict[str, Any]]:
 
 
 def of_list(
-    lines: list[dict[str, Any]], after: str | None, next_: str | None, totals: list[dict[str, Any]], search: str
+    lines: list[dict[str, Any]],
+    proposals: list[dict[str, Any]],
+    after: str,
+    next_: str | None,
+    totals: Mapping[str, int],
+    search: str,
 ) -> dict[str, Any]:
-    """What the list shows."""
+    """What the list shows, with the open proposals of each meeting."""
+    waiting = Counter((one["organizer"], one["uid"]) for one in proposals)
 
     def url(cursor: str | None) -> str:
         query = {name: value for name, value in (("q", search), ("cursor", cursor)) if value}
         return "/?" + urlencode(query) if query else "/"
 
     return {
-        "lines": lines,
-        "totals": totals,
+        "lines": [line | {"proposals": waiting[line["organizer"], line["uid"]]} for line in lines],
+        "totals": at_a_glance(totals),
         "search": search,
         "first_url": url(None) if after else None,
         "next_url": url(next_) if next_ else None,

@@ -1,0 +1,126 @@
+"""`itipd db ...`: the database itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from itipd.cli import output
+from itipd.cli.base import BAD_DATA, WRONG, App, Failure, Group, pass_app, run
+from itipd.cli.outbox import deliveries
+from itipd.cli.runtime import Pools, open_inbox, open_store, temporary
+from itipd.config_values import database_url, shown_url
+
+
+@click.group(cls=Group)
+def db() -> None:
+    """Upgrade, back up, verify and rebuild the database."""
+
+
+@db.command()
+@pass_app
+def upgrade(app: App) -> None:
+    """Bring the tables to this version. Every other command does it too, at its start."""
+
+    async def work() -> str:
+        async with open_store(app.config()) as store:
+            return shown_url(store.url)
+
+    url = run(work())
+    if app.as_json:
+        output.one({"database": url})
+    else:
+        click.echo(f"{url} has the newest tables.")
+
+
+@db.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@pass_app
+def backup(app: App, file: Path) -> None:
+    """Copy an SQLite database into FILE, consistent while the daemon works."""
+    if file.exists():
+        raise Failure(f"{file}: found it there already, expected the name of a new file", WRONG)
+    if not file.absolute().parent.is_dir():
+        raise Failure(f"{file}: found no folder {file.absolute().parent}, expected it to be there", WRONG)
+
+    async def work() -> None:
+        async with open_store(app.config()) as store:
+            if not app.config().database.startswith("sqlite"):
+                raise Failure("database: found PostgreSQL, expected SQLite; use pg_dump", BAD_DATA)
+            await store.backup(file)
+
+    run(work())
+    if app.as_json:
+        output.one({"file": str(file), "bytes": file.stat().st_size})
+    else:
+        click.echo(f"{file}: {file.stat().st_size} bytes.")
+
+
+@db.command()
+@pass_app
+def verify(app: App) -> None:
+    """Check that the database is whole: its pages, and that every row has what it belongs to."""
+
+    async def work() -> list[str]:
+        async with open_store(app.config()) as store:
+            return await store.verify()
+
+    problems = run(work())
+    if app.as_json:
+        output.one({"ok": not problems, "problems": problems})
+    else:
+        click.echo("\n".join(map(output.cell, problems)) if problems else "The database is whole.")
+    if problems:
+        sys.exit(WRONG)
+
+
+@db.command()
+@click.option("--into", metavar="URL", help="Keep the new database there; else it is temporary.")
+@pass_app
+def rebuild(app: App, into: str | None) -> None:
+    """Play the journal into a new database, with the configuration of now, and compare. Changes nothing in the old one.
+
+    With --into outgoing mail is held in the new database, because it was sent from the old one.
+    """
+    run(_rebuild(app, into))
+
+
+async def _rebuild(app: App, into: str | None) -> None:
+    from itipd.rebuild import rebuild as play
+
+    config = app.config()
+    url = None
+    if into is not None:
+        try:
+            url = database_url(into, Path.cwd())
+        except ValueError as error:
+            raise Failure(f"option --into: found {into!r}, expected {error}", 2) from None
+    # From a copy: the daemon may go on while we play and compare.
+    async with temporary(config, copy=True) as old, temporary(config, copy=False) as new, Pools() as pools:
+        if url is not None:
+            new = new.model_copy(update={"database": url})
+        async with open_store(old) as source, open_store(new) as target:
+            if await target.journal_from(0, 1):
+                raise Failure(f"{shown_url(new.database)}: found a journal in it, expected a new database", WRONG)
+            async with open_inbox(target, await pools.get(config), new) as inbox:
+                done = await play(source, target, inbox, lambda: None)
+            async for line in deliveries(target, "waiting"):
+                await target.hold(line["id"])
+    if app.as_json:
+        output.one(
+            {
+                "ok": not done.differences,
+                "entries": done.entries,
+                "meetings": done.meetings,
+                "differences": done.differences,
+            }
+        )
+    else:
+        for line in done.differences:
+            click.echo(output.cell(line))
+        end = f"{len(done.differences)} differences" if done.differences else "equal"
+        click.echo(f"{done.entries} entries of the journal, {done.meetings} meetings: {end}.")
+    if done.differences:
+        sys.exit(WRONG)

@@ -1,0 +1,85 @@
+"""The organizer's orders inside a transaction: each goes into the journal and is decided by `itip.organize`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from itipd.applying import Context, Job, dispatch, latest, put, record, reopen
+from itipd.itip import organize
+from itipd.itip.model import Decision, Meeting
+from itipd.itip.outcomes import Outcome, Reason
+from itipd.orders import (
+    AcceptHeld,
+    AcceptProposal,
+    Cancel,
+    DeclineProposal,
+    Order,
+    Put,
+    RejectHeld,
+    Remind,
+    kind_of,
+    pack,
+)
+from itipd.send import Origin
+from itipd.store import Entry
+
+
+async def decide_order(context: Context, job: Job, order: Order) -> None:
+    batch = context.batch
+    if isinstance(order, Put):
+        organizer = organize.owner(order.incoming, context.policy) or ""
+    else:
+        organizer = order.organizer or ""
+    packed = pack(order)
+    entry = batch.journal(Entry(organizer=organizer, kind=kind_of(order), received_at=job.at, packed=packed))
+    job.done.entries.append(entry)
+    mark = f"{job.at.isoformat()} {len(packed)}"
+    if isinstance(order, Put):
+        decision = await put(context, job, order.incoming, entry, mark, order.notify, order.recorded)
+    else:
+        meeting = batch.meeting(organizer, order.uid) if organizer else None
+        if meeting is None:
+            decision = organize.not_found(order.uid or None, f"no meeting with UID {order.uid!r}")
+        elif isinstance(order, AcceptHeld | RejectHeld):
+            decision = await _held(context, order, meeting)
+        else:
+            decision = _command(order, meeting, job.at)
+            after = await batch.apply(meeting, organizer, order.uid, decision.writes)
+            origin = Origin(entry, job.at, mark, context.secret, context.language)
+            await dispatch(context, after, decision, origin, whole=True)
+    record(context, job, entry, 0, decision)
+
+
+def _command(order: Cancel | Remind | AcceptProposal | DeclineProposal, meeting: Meeting, now: datetime) -> Decision:
+    if isinstance(order, Cancel):
+        return organize.cancel(meeting, now, rids=order.rids, notify=order.notify)
+    if isinstance(order, Remind):
+        return organize.remind(meeting, now)
+    proposal = latest(meeting, order.attendee, order.instance, order.id)
+    if proposal is None:
+        return organize.not_found(meeting.uid, f"no open proposal of {order.attendee or 'anybody'}")
+    if isinstance(order, AcceptProposal):
+        return organize.accept(meeting, proposal, now)
+    return organize.decline(meeting, proposal, order.comment)
+
+
+async def _held(context: Context, order: AcceptHeld | RejectHeld, meeting: Meeting) -> Decision:
+    """A person decides about what was held: it counts as proven and invited, or it is refused (RFC 5546 §3.2.3)."""
+    fitting = [
+        held
+        for held in await context.batch.held([(meeting.organizer, meeting.uid)])
+        if (order.id == 0 or held.outcome.id == order.id) and order.attendee in (None, held.attendee)
+    ]
+    if not fitting:
+        return organize.not_found(meeting.uid, f"nothing held of {order.attendee or 'anybody'}")
+    held = fitting[0]
+    if isinstance(order, AcceptHeld):
+        policy = replace(context.policy, sender="any", party_crasher="accepted")
+        return await reopen(context, meeting.organizer, held, policy, "accepted")
+    if held.reason == Reason.PARTY_CRASHER:
+        policy = replace(context.policy, sender="any", party_crasher="no_action")
+        decision = await reopen(context, meeting.organizer, held, policy, "rejected")
+        return replace(decision, reason=Reason.REJECTED)
+    context.batch.close_held(held.outcome, "rejected")
+    return Decision(Outcome.NO_ACTION, Reason.REJECTED, uid=meeting.uid, rid="", attendee=held.attendee)

@@ -1,0 +1,148 @@
+"""A mail inside a transaction: whose it is, into the journal, each component decided on its own.
+
+For every recipient that is an organizer once; the application's own mail (submission) registers and changes meetings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from itipd.applying import Context, Job, decided, delegators, put, record
+from itipd.itip import case, organize, who
+from itipd.itip.addresses import canonical, served, strip_tag, tag
+from itipd.itip.model import Decision, Fault, Message
+from itipd.itip.outcomes import Outcome, Reason
+from itipd.mail.reading import Reading
+from itipd.orders import Mail
+from itipd.store import Entry, Ref
+
+OURS = 28  # characters of the tag of our own return paths: "b-" and 26 of base32
+
+
+def _chosen(context: Context, recipient: str, uids: Sequence[str]) -> str:
+    """The organizer that a recipient's address means: who owns a meeting of the mail, else who is configured."""
+    address = who.alias_of(canonical(recipient) or recipient, context.policy)
+    base = strip_tag(address)
+    if base == address:
+        return address
+    for name in (address, base):
+        if any(context.batch.meeting(name, uid) is not None for uid in uids):
+            return name
+    label = tag(address) or ""
+    ours = label.startswith("b-") and len(label) == OURS
+    return base if ours or not served(address, context.policy.organizers) else address
+
+
+async def decide_mail(context: Context, job: Job, mail: Mail, seen: dict[tuple[str, bytes], int]) -> None:
+    reading = job.reading
+    assert reading is not None  # noqa: S101 - the inbox reads every mail first
+    if mail.door == "submission":
+        await _submission(context, job, mail, reading, seen)
+        return
+    uids = [message.uid for message in reading.messages if isinstance(message, Message)]
+    organizers = list(dict.fromkeys(_chosen(context, recipient, uids) for recipient in mail.recipients))
+    for organizer in organizers:
+        if job.only not in (None, organizer):
+            continue
+        entry = _entry(context, job, mail, reading, organizer, "mail", seen)
+        for position, message in enumerate(reading.messages):
+            if isinstance(message, Fault):
+                decision = of_fault(message)
+            elif entry is None:
+                decision = case.of(message, Outcome.NO_ACTION, Reason.DUPLICATE, detail="the same mail came before")
+            else:
+                others = [name for name in organizers if name != organizer]
+                decision = await _message(context, job, mail, reading, message, organizer, others, entry)
+            decision = replace(decision, quirks=tuple(dict.fromkeys((*decision.quirks, *reading.quirks))))
+            record(context, job, entry, position, decision)
+
+
+def of_fault(fault: Fault) -> Decision:
+    """A mail or component that is no message: what reading found is the decision."""
+    return Decision(
+        fault.outcome, fault.reason, uid=fault.uid, method=fault.method, quirks=fault.quirks, detail=fault.detail
+    )
+
+
+def _entry(
+    context: Context,
+    job: Job,
+    mail: Mail,
+    reading: Reading,
+    organizer: str,
+    kind: str,
+    seen: dict[tuple[str, bytes], int],
+) -> Ref | None:
+    """Into the journal; None where the same mail is already there for this organizer."""
+    known = context.batch.journaled(organizer, reading.digest)
+    before = seen.get((organizer, reading.digest))
+    if known is not None:
+        job.done.entries.append(known)
+        return None
+    if before is not None:
+        job.done.seen = before
+        return None
+    entry = context.batch.journal(
+        Entry(
+            organizer=organizer,
+            kind=kind,
+            received_at=mail.received_at,
+            packed=reading.packed,
+            sender=mail.sender,
+            recipients=mail.recipients,
+            client=mail.client,
+            message_id=reading.message_id,
+            from_=reading.from_header,
+            digest=reading.digest,
+        )
+    )
+    job.done.entries.append(entry)
+    return entry
+
+
+async def _message(
+    context: Context,
+    job: Job,
+    mail: Mail,
+    reading: Reading,
+    message: Message,
+    organizer: str,
+    others: Sequence[str],
+    entry: Ref,
+) -> Decision:
+    """One component of an attendee's mail, for one organizer."""
+    batch = context.batch
+    await delegators(batch, organizer, message, context.policy)
+    meeting = batch.meeting(organizer, message.uid)
+    if meeting is None and any(batch.meeting(name, message.uid) is not None for name in others):
+        return case.of(message, Outcome.NO_ACTION, Reason.OTHER_ORGANIZER)
+    if message.comment is None and reading.note is not None:
+        message = replace(message, comment=reading.note)
+    return await decided(context, organizer, message, reading, context.policy, mail.received_at, entry)
+
+
+async def _submission(
+    context: Context, job: Job, mail: Mail, reading: Reading, seen: dict[tuple[str, bytes], int]
+) -> None:
+    """The application's own mail: REQUEST and CANCEL register, change and cancel meetings (interface.md, Doors)."""
+    fallback = canonical(mail.sender) or ""
+    position = 0
+    for incoming in reading.incoming:
+        organizer = organize.owner(incoming, context.policy) or fallback
+        if job.only not in (None, organizer):
+            continue
+        entry = _entry(context, job, mail, reading, organizer, "submission", seen)
+        if entry is None and not (job.done.entries and job.done.entries[-1].organizer == organizer and position):
+            decision = Decision(Outcome.NO_ACTION, Reason.DUPLICATE, incoming.uid, "", incoming.method)
+        else:
+            entry = entry or job.done.entries[-1]
+            decision = await put(context, job, incoming, entry, reading.digest.hex(), "changed", not context.forward)
+            decision = replace(decision, method=incoming.method)
+        record(context, job, entry, position, decision)
+        position += 1
+    faults = [fault for fault in reading.messages if isinstance(fault, Fault)]
+    if faults and job.only in (None, fallback):
+        entry = _entry(context, job, mail, reading, fallback, "submission", seen) if not position else None
+        for number, fault in enumerate(faults, position):
+            record(context, job, entry, number, of_fault(fault))
