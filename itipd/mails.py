@@ -11,11 +11,12 @@ from dataclasses import replace
 from itipd.applying import Context, Job, decided, delegators, put, record
 from itipd.itip import case, organize, who
 from itipd.itip.addresses import canonical, served, strip_tag, tag
-from itipd.itip.model import Decision, Fault, Message
+from itipd.itip.bounced import bounced
+from itipd.itip.model import Decision, Fault, Message, Report
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.mail.reading import Reading
 from itipd.orders import Mail
-from itipd.store import Entry, Ref
+from itipd.store import Entry, Ref, Want
 
 OURS = 28  # characters of the tag of our own return paths: "b-" and 26 of base32
 
@@ -30,8 +31,7 @@ def _chosen(context: Context, recipient: str, uids: Sequence[str]) -> str:
         if any(context.batch.meeting(name, uid) is not None for uid in uids):
             return name
     label = tag(address) or ""
-    ours = label.startswith("b-") and len(label) == OURS
-    return base if ours or not served(address, context.policy.organizers) else address
+    return base if _is_ours(label) or not served(address, context.policy.organizers) else address
 
 
 async def decide_mail(context: Context, job: Job, mail: Mail, seen: dict[tuple[str, bytes], int]) -> None:
@@ -49,6 +49,8 @@ async def decide_mail(context: Context, job: Job, mail: Mail, seen: dict[tuple[s
         for position, message in enumerate(reading.messages):
             if isinstance(message, Fault):
                 decision = of_fault(message)
+            elif isinstance(message, Report):
+                decision = await _report(context, mail, message, organizer)
             elif entry is None:
                 decision = case.of(message, Outcome.NO_ACTION, Reason.DUPLICATE, detail="the same mail came before")
             else:
@@ -99,6 +101,39 @@ def _entry(
     )
     job.done.entries.append(entry)
     return entry
+
+
+async def _report(context: Context, mail: Mail, report: Report, organizer: str) -> Decision:
+    """A delivery report: its mail by the return path's token, else by Message-ID, else what calendar came back.
+
+    A token that is none of ours is a forgery and changes nothing (rules.md §11).
+    """
+    batch = context.batch
+    tags = [tag(canonical(recipient) or "") or "" for recipient in mail.recipients]
+    tokens = [label[2:] for label in tags if _is_ours(label)]
+    sent = await batch.delivered(organizer, tokens, [report.message_id] if report.message_id and not tokens else [])
+    if tokens and not sent:
+        return bounced(None, replace(report, uid=None))
+    mine = next((one for one in sent if one.recipient in (report.recipient, report.final)), None)
+    if mine is None and tokens:
+        mine = sent[0]  # the token names the delivery, whatever the recipient's own server calls the address
+    uid = mine.uid if mine is not None else report.uid
+    if uid is None:
+        return bounced(None, report)
+    addresses = frozenset(name for name in (mine and mine.recipient, report.recipient, report.final) if name)
+    await batch.gather([Want(organizer, uid, addresses)])
+    meeting = batch.meeting(organizer, uid)
+    if mine is not None:
+        decision = bounced(meeting, report, rid=mine.rid, sent_at=mine.created_at, known=mine.recipient)
+    else:
+        decision = bounced(meeting, report, rid=report.rid or "")
+    if meeting is not None:
+        await batch.apply(meeting, organizer, uid, decision.writes)
+    return decision
+
+
+def _is_ours(label: str) -> bool:
+    return label.startswith("b-") and len(label) == OURS
 
 
 async def _message(

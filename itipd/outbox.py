@@ -22,7 +22,8 @@ from itipd import relay
 from itipd.config import Relay
 from itipd.itip.model import clean
 from itipd.mail.compose import ComposeError, Outgoing, compose, return_path
-from itipd.relay import Envelope, RelayError, Verdict, Way
+from itipd.relay import Way
+from itipd.relay_session import Envelope, RelayError, Verdict
 from itipd.store import Store
 from itipd.store.outbox import Delivery
 

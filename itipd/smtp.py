@@ -135,10 +135,11 @@ class Door:
         Whoever is left after `timeout` seconds is cut off; mails that the inbox still has are committed or not, but not
         answered any more. True when nobody was left. It may be called again.
         """
-        self.draining = True
-        self._server.close()
-        if self._socket is not None:
-            self._socket.remove()
+        if not self.draining:
+            self.draining = True
+            self._server.close()
+            if self._socket is not None:
+                self._socket.remove()
         for session in tuple(self._sessions):
             if not session.receiving:
                 session.dismiss(STOPPING)
@@ -161,8 +162,6 @@ class Door:
             session.client, session.trusted = "unix", True
         elif peer:
             session.client, session.network, session.trusted = self._identify(peer[0])
-        if self.draining:
-            return STOPPING
         if len(self._sessions) >= self.limits.connections:
             return b"421 4.3.2 Too many connections, try again later\r\n"
         if not session.trusted and self._networks[session.network] >= self.limits.per_client:

@@ -26,6 +26,7 @@ _WEB = frozenset({"GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "T
 _MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID"})  # the last three: only tolerated
 _RCPT_PARAMETERS = frozenset({"NOTIFY", "ORCPT"})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+_PIECE = 1024 * 1024  # octets worked on without a pause
 _PATIENCE = 6  # times the idle limit: how long the client may take for one message
 
 OURS = b"451 4.3.0 Could not be taken now, try again later"
@@ -56,6 +57,15 @@ def taken(receipt: Receipt) -> bytes:
     """`250 2.0.0 updated 17`: what became of the first component, and the mail's id in the journal."""
     outcome = receipt.results[0].outcome.value if receipt.results else "taken"
     return f"250 2.0.0 {outcome} {receipt.id}".encode("ascii", "replace")
+
+
+async def _normalised(raw: bytes) -> bytes:
+    """`normalise`, piece by piece, so that 10 MiB of bare line ends let the other clients have their turn."""
+    pieces = [normalise(raw[:_PIECE])]
+    for start in range(_PIECE, len(raw), _PIECE):
+        await asyncio.sleep(0)
+        pieces.append(normalise(raw[start : start + _PIECE]))
+    return b"".join(pieces) if len(pieces) > 1 else pieces[0]
 
 
 class Session(Connection):
@@ -262,7 +272,7 @@ class Session(Connection):
             return BUSY
         if hops(raw) > door.limits.hops:  # RFC 5321 §6.3
             return LOOP
-        return await self._submit(raw if self.trusted else normalise(raw))
+        return await self._submit(raw if self.trusted else await _normalised(raw))
 
     async def _submit(self, raw: bytes) -> bytes:
         """Hands the message to the inbox; the answer. It waits for the commit even when the client has gone."""

@@ -65,7 +65,8 @@ def hops(message: bytes) -> int:
 def normalise(message: bytes) -> bytes:
     """`message` with <CR><LF> as its only line ends: a bare LF is made one, a bare CR taken out (RFC 5321 §2.3.8).
 
-    Programs read bare ones differently, so a header could be smuggled past the relay that checked the sender.
+    Programs read bare ones differently, so a header could be smuggled past the relay that checked the sender. Pieces,
+    cut anywhere, may be normalised one by one.
     """
     ends = message.count(b"\r\n")
     if message.count(b"\n") == ends and message.count(b"\r") == ends:

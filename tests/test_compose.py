@@ -310,7 +310,8 @@ def test_message_id() -> None:
     assert re.fullmatch(r"<[a-z2-7]{26}@example\.com>", first)
     ids = {message_id(**{**base, key: value}, created_at=AT) for key, value in others.items()}  # type: ignore[arg-type]
     later = message_id(**base, created_at=AT.replace(microsecond=1))  # type: ignore[arg-type]
-    assert len({first, later, *ids}) == 8
+    caused = message_id(**base, created_at=AT, cause="7.1")  # type: ignore[arg-type]
+    assert len({first, later, caused, *ids}) == 9
 
 
 def test_message_id_of_a_strange_domain() -> None:

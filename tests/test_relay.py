@@ -15,7 +15,8 @@ import trustme
 
 from itipd import relay
 from itipd.config import Relay
-from itipd.relay import Envelope, Folder, RelayError, Smtp, judge, way
+from itipd.relay import Folder, Smtp, way
+from itipd.relay_session import Envelope, RelayError, judge
 from tests.sink import DROP, HANG, STAGES, Sink, sink
 
 RAW = b"From: meetings@example.com\r\nSubject: x\r\n\r\n.dot\r\nend\r\n"
@@ -366,6 +367,18 @@ async def test_wrong_login() -> None:
         with pytest.raises(RelayError, match="535") as caught:
             await client.deliver(envelope())
     assert "hunter2" not in str(caught.value)
+
+
+async def test_probe() -> None:
+    """A probe says whether mail could be sent, with the login, and sends none."""
+    async with sink(login=("me", "secret")) as found:
+        async with smtp(found, username="me", password="secret") as client:
+            await client.probe()
+        async with smtp(found, username="me", password="wrong") as client:
+            with pytest.raises(RelayError, match="535"):
+                await client.probe()
+    assert not any(command.startswith("MAIL") for command in found.commands)
+    assert not found.open
 
 
 async def test_folder(tmp_path: Path) -> None:

@@ -238,6 +238,14 @@ async def test_bare_line_ends_of_trusted_clients_stay(serve: Serve, inbox: FakeI
     assert inbox.committed[0].raw == b"A: b\n\nx\ry\r\n"
 
 
+async def test_a_large_mail_of_bare_line_ends_is_normalised_whole(serve: Serve, inbox: FakeInbox) -> None:
+    """Also a message of several pieces is the same text afterwards, with whole line ends."""
+    door = await serve(trusted_networks=[], max_message_size=5_000_000)
+    async with await Client.connect(door) as client:
+        assert (await client.deliver(b"\nx\r\n" * 600_000)).startswith("250 ")
+    assert inbox.committed[0].raw == b"\r\nx\r\n" * 600_000
+
+
 async def test_lines_of_any_length(serve: Serve, inbox: FakeInbox) -> None:
     """A line of 90,000 octets is taken: only the whole message has a limit."""
     line = b"x" * 90_000 + b"\r\n"

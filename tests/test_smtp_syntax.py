@@ -181,6 +181,14 @@ def test_bare_line_ends_are_made_whole() -> None:
     assert normalise(b"A: 1\nB: 2\r\r\n\r\nx\ry\r\n") == b"A: 1\r\nB: 2\r\n\r\nxy\r\n"
 
 
+@given(st.lists(st.text(alphabet="\r\na", max_size=8), max_size=8))
+def test_normalising_pieces_is_normalising_the_whole(pieces: list[str]) -> None:
+    """Where a message is cut makes no difference, and nothing bare is left."""
+    whole = normalise("".join(pieces).encode())
+    assert b"".join(normalise(piece.encode()) for piece in pieces) == whole
+    assert whole.count(b"\r") == whole.count(b"\n") == whole.count(b"\r\n")
+
+
 def test_hops_are_the_received_headers_only() -> None:
     """Received headers are counted in any case, also the first; nothing of the body is, and nothing that is folded."""
     head = b"Received: by a\r\nX: 1\r\n Received: no\r\nRECEIVED: by b\r\nX-Received: no\r\n"

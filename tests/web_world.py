@@ -17,6 +17,7 @@ from itipd.itip.incoming import incoming
 from itipd.itip.model import Decision, Meeting, Policy, Proposal, PutAttendee, PutProposal
 from itipd.itip.organize import put
 from itipd.itip.outcomes import Outcome, Reason
+from itipd.mail.reading import Reading, ReadSettings, read_mail
 from itipd.store import Entry, NewDelivery, OutcomeRow, Ref, Sending, Store, Want
 from itipd.web.app import create_app
 
@@ -48,6 +49,10 @@ class NotingInbox:
     orders: list[Any] = field(default_factory=list)
     decision: Decision = REPLIED
     failure: Exception | None = None
+
+    async def read(self, mail: Mail) -> Reading:
+        settings = ReadSettings()
+        return read_mail(mail.raw, sender="", recipients=mail.recipients, submission=False, settings=settings)
 
     async def submit(self, mail: Mail) -> Receipt:
         if self.failure is not None:

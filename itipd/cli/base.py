@@ -62,10 +62,7 @@ pass_app = click.make_pass_decorator(App, ensure=True)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Runs the command's coroutine to its end; of the log only warnings are shown."""
-    from itipd.log import configure
-
-    configure(level="warning")
+    """Runs the command's coroutine to its end."""
     return asyncio.run(work)
 
 

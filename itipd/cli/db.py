@@ -118,8 +118,8 @@ async def _rebuild(app: App, into: str | None) -> None:
             }
         )
     else:
-        for line in done.differences:
-            click.echo(output.cell(line))
+        for difference in done.differences:
+            click.echo(output.cell(difference))
         end = f"{len(done.differences)} differences" if done.differences else "equal"
         click.echo(f"{done.entries} entries of the journal, {done.meetings} meetings: {end}.")
     if done.differences:

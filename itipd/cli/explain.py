@@ -71,7 +71,7 @@ async def _rules(
 ) -> Rules:
     from itipd.itip.decide import considered
     from itipd.itip.model import Fault
-    from itipd.transaction import of_fault
+    from itipd.mails import of_fault
 
     if isinstance(message, Fault):
         return [("read", of_fault(message))]

@@ -9,7 +9,7 @@ import click
 
 from itipd.cli import output
 from itipd.cli.base import BAD_CONFIG, WRONG, App, Failure, Group, pass_app, run
-from itipd.cli.runtime import now, open_store
+from itipd.cli.runtime import now, open_store, quiet
 from itipd.config import Config
 from itipd.store import Store
 
@@ -120,6 +120,7 @@ async def _deliver(store: Store, config: Config) -> int:
     """Sends everything that is due; how many were sent."""
     from itipd.outbox import Outbox
 
+    quiet()
     sender = Outbox(store, config.relay)
     try:
         return (await sender.deliver_due())["sent"]

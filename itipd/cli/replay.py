@@ -239,7 +239,8 @@ class Play:
         if self.mails:
             click.echo(f"\n{self.mails} mails")
             rows = [(number, *words) for words, number in sorted(self.counts.items())]
-            output.table(("results", "outcome", "reason"), rows)
+            if rows:
+                output.table(("results", "outcome", "reason"), rows)
 
 
 def _line(item: Item, found: Delivered | None) -> dict[str, Any]:

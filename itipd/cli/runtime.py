@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -65,16 +65,29 @@ async def open_all(config: Config) -> AsyncIterator[Parts]:
 
 
 @asynccontextmanager
-async def open_inbox(store: Store, readers: Readers | None, config: Config) -> AsyncIterator[Inbox]:
-    """The inbox, started, and stopped at the end."""
+async def open_inbox(
+    store: Store, readers: Readers | None, config: Config, on_send: Callable[[], None] | None = None
+) -> AsyncIterator[Inbox]:
+    """The inbox, started, and stopped at the end. `on_send` is called when something was put into the outbox."""
     from itipd.inbox import Inbox
 
-    inbox = Inbox(store, readers, config)
+    quiet()
+    inbox = Inbox(store, readers, config, on_send=on_send)
     await inbox.start()
     try:
         yield inbox
     finally:
         await inbox.stop()
+
+
+def quiet() -> None:
+    """Commands show only warnings, on stderr. The daemon has configured its log before it comes here."""
+    import structlog
+
+    from itipd.log import configure
+
+    if not structlog.is_configured():
+        configure(level="warning")
 
 
 @asynccontextmanager
@@ -118,6 +131,7 @@ class Pools:
         from itipd.mail.reading import ReadSettings
         from itipd.readers import Readers
 
+        quiet()
         settings = ReadSettings(authserv_ids=config.identity.authserv_ids)
         readers = self._started.get(settings)
         if readers is None:

@@ -84,9 +84,10 @@ class Daemon:
         config = self.config
         store = await stack.enter_async_context(open_store(config))
         pools = await stack.enter_async_context(Pools())
-        inbox = await stack.enter_async_context(open_inbox(store, await pools.get(config), config))
+        outbox = Outbox(store, config.relay)
+        inbox = await stack.enter_async_context(open_inbox(store, await pools.get(config), config, outbox.wake))
         stack.push_async_callback(self.drain)
-        self._outbox = asyncio.create_task(Outbox(store, config.relay).run(self._sending), name="outbox")
+        self._outbox = asyncio.create_task(outbox.run(self._sending), name="outbox")
         kinds: tuple[Literal["smtp", "lmtp", "submission"], ...] = ("smtp", "lmtp", "submission")
         for kind in kinds:
             if getattr(config, kind).listen is not None:

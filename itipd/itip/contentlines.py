@@ -39,7 +39,8 @@ _EDGE = re.compile(r"\n(BEGIN|END)[ \t]*+:([^\n]*+)", re.IGNORECASE)
 _WITH_COLON = re.compile(r"\n((?:ATTENDEE|ORGANIZER|DTSTART|DTEND|RECURRENCE-ID);[^\n]*+)", re.IGNORECASE)
 
 # Where a component can only stand: a BEGIN elsewhere means that an END was lost.
-_PARENTS = {
+_PARENTS: dict[str, tuple[str, ...]] = {
+    "VCALENDAR": (),
     **dict.fromkeys(("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY", "VTIMEZONE", "VAVAILABILITY"), ("VCALENDAR",)),
     **dict.fromkeys(("STANDARD", "DAYLIGHT"), ("VTIMEZONE",)),
     "VALARM": ("VEVENT", "VTODO"),
@@ -122,9 +123,10 @@ def _components(text: str, limits: Limits, skip: frozenset[str], quirks: set[str
             if count > limits.components:
                 raise TooLarge(f"more than {limits.components} components")
             parents = _PARENTS.get(name)
-            while parents is not None and stack and stack[-1].name not in parents:
-                stack.pop()
-                quirks.add("missing_end")
+            if parents is not None and (not parents or any(component.name in parents for component in stack)):
+                while stack and stack[-1].name not in parents:
+                    stack.pop()
+                    quirks.add("missing_end")
             if len(stack) < skipped:
                 skipped = 0
             if not stack and name != "VCALENDAR":
@@ -159,7 +161,8 @@ def _take(block: str, stack: list[Component], skipped: int, quirks: set[str]) ->
         quirks.add("garbage")
     elif not skipped:
         stack[-1].raw.extend(block[1:].split("\n"))
-        for line in _WITH_COLON.findall(block):
+        for line in () if "unquoted_colon" in quirks else _WITH_COLON.findall(block):
             # An address has one in its scheme; a closer look is worth its time only where there are more.
             if line.count(":") > (2 if line[:1] in "AaOo" else 1) and has_unquoted_colon(line):
                 quirks.add("unquoted_colon")
+                break

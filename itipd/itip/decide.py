@@ -72,7 +72,8 @@ def considered(
     """The rules in the order they are tried, up to and with the one that decides: (its name, its decision)."""
     rules = RULES.get(message.method)
     if rules is None:  # RFC 5546 §3.2: REQUEST, CANCEL, ADD, PUBLISH, DECLINECOUNTER are the organizer's to send
-        yield "not_for_organizer", of(message, Outcome.NO_ACTION, Reason.NOT_FOR_ORGANIZER)
+        ours = meeting is not None and sender.from_address == meeting.organizer
+        yield "not_for_organizer", of(message, Outcome.NO_ACTION, Reason.OWN_MAIL if ours else Reason.NOT_FOR_ORGANIZER)
         return
     if meeting is None:
         # It waits, and is decided by itself when the meeting is registered.
@@ -155,6 +156,14 @@ def delegate_answers(case: Case) -> Decision | None:
     return replied(case)
 
 
+def list_member(case: Case) -> Decision | None:
+    """Invited through a list that is an attendee and that MEMBER names (RFC 5546 §3.7.2): a guest of their own now."""
+    lists = who.related(case.line, "MEMBER", case.policy)
+    if case.guest is not None or not any(delegator_at(case, name) for name in lists):
+        return None
+    return replied(case)
+
+
 def party_crasher(case: Case) -> Decision | None:
     """Never invited: policy decides (RFC 5546 §3.2.3). Never added when stale or when From is not the attendee."""
     if case.guest is not None and not (case.guest.removed and not case.guest.invited):
@@ -168,7 +177,7 @@ def party_crasher(case: Case) -> Decision | None:
         refusal = nothing(case, Reason.PARTY_CRASHER, "policy party_crasher = no_action")
         row = replace(row_at(case), removed=True, invited=False, partstat=None)  # remembers that they were told
         return with_answer(refusal, case, "CANCEL", case.rid or "", uninvite=True, row=row)
-    if policy == "added" and theirs and not old:
+    if policy == "accepted" or (policy == "added" and theirs and not old):  # accepted: a person has said so
         return let_in(case)
     return held(case, Reason.PARTY_CRASHER, f"{case.address} is no attendee; policy party_crasher = {policy}")
 
@@ -316,6 +325,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         uninvited,
         no_partstat,
         delegate_answers,
+        list_member,
         party_crasher,
         stale_sequence,
         out_of_order,

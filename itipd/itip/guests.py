@@ -78,10 +78,9 @@ def guest_list(
                 params=params,
                 partstat=None if inherits else row.partstat,
                 reset_sequence=sequence,
-                reset_at=now,
             )
-            if known is not None:
-                fresh = replace(fresh, partstat=None if inherits else NEEDS_ACTION, rsvp=True)
+            if known is not None:  # invited once more: answers from before count no more
+                fresh = replace(fresh, partstat=None if inherits else NEEDS_ACTION, rsvp=True, reset_at=now)
             guests.added.append(row.address)
             guests.changes.append(Change(row.address, row.rid, "attendee", None, row.address))
             guests.writes.append(PutAttendee(fresh))

@@ -131,6 +131,20 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """One recipient's part of a delivery report (RFC 3464 §2.3) and what it says of the mail that was not delivered."""
+
+    recipient: str  # canonical
+    action: str  # failed, delayed, delivered, relayed, expanded
+    schedule_status: str | None  # what follows from its status code (RFC 6638 §3.2.9); None: no change
+    status: str = ""  # the enhanced status code (RFC 3463)
+    final: str | None = None  # canonical Final-Recipient, where it is another address
+    message_id: str | None = None  # of the returned mail
+    uid: str | None = None  # of the returned calendar
+    rid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """A component or a whole mail that is no message: the outcome is known before any meeting is looked at."""
 

@@ -56,6 +56,7 @@ class Reason(StrEnum):
     NOT_FOR_ORGANIZER = "not_for_organizer", "This method is none that an attendee sends an organizer.", "RFC 5546 §3.2"
     NOT_CALENDAR = "not_calendar", "The mail has no calendar part.", "RFC 6047 §2.4"
     NO_METHOD = "no_method", "Neither the calendar nor its MIME part names a METHOD.", "RFC 6047 §2.4"
+    UNKNOWN_REPORT = "unknown_report", "The delivery report is about no mail and no attendee of ours.", "RFC 3464 §2.3"
     OWN_MAIL = "own_mail", "The mail comes from one of our own organizer addresses.", "RFC 3834 §2"
 
     # -- the mail's or the file's fault

@@ -14,7 +14,8 @@ from itertools import islice, takewhile
 
 from itipd.itip.contentlines import Component
 from itipd.itip.model import Event, Moment
-from itipd.itip.rrule import BadRule, Rule, TooCostly, parse_rule
+from itipd.itip.recur import parse_rule
+from itipd.itip.rrule import BadRule, Rule, TooCostly
 from itipd.itip.timezones import at, parse_value, resolve
 
 __all__ = ["BadRule", "TooCostly", "expand", "find", "last_end", "span"]

@@ -1,40 +1,22 @@
 """Recurrence rules (RFC 5545 §3.3.10) on wall clock times, at a cost that no rule can drive up.
 
-Duty: parse a RECUR value and answer "is this one of its times" and "which come next" month by month, beginning near the
+Duty: answer "is this one of its times" and "which come next" month by month, beginning near the
 time that is asked for. It must never step through a rule from its beginning one time after another: a month of a rule
 is computed at once, months are bounded by the last year, and sub-daily rules are arithmetic or refused.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import lru_cache
 from itertools import groupby, islice, takewhile
 
 from itipd.itip.model import Moment
-from itipd.itip.timezones import LAST_YEAR, parse_value
+from itipd.itip.timezones import LAST_YEAR
 
-_FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY", "SECONDLY")
-_STEPS = {"HOURLY": 3600, "MINUTELY": 60, "SECONDLY": 1}  # seconds
-_WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-_BYDAY = re.compile(r"([+-]?[0-9]{1,2})?(MO|TU|WE|TH|FR|SA|SU)")
-_NUMBER = re.compile(r"[+-]?[0-9]{1,15}")
-_RANGES = {
-    "BYMONTH": (1, 12),
-    "BYMONTHDAY": (-31, 31),
-    "BYYEARDAY": (-366, 366),
-    "BYWEEKNO": (-53, 53),
-    "BYSETPOS": (-366, 366),
-    "BYHOUR": (0, 23),
-    "BYMINUTE": (0, 59),
-    "BYSECOND": (0, 60),
-}
-_LONGEST = 10**10  # an INTERVAL of that many seconds leaves all years that count
-_MOST_VALUES = 400  # in one BYxxx part
-_MOST_TIMES = 100  # on one day, or in one step of a sub-daily rule
+STEPS = {"HOURLY": 3600, "MINUTELY": 60, "SECONDLY": 1}  # seconds
+_HORIZON = 100  # years; where there is no time for so long, none comes
 _MOST_STEPS = 2_000  # of anything that can only be tried one by one
 
 
@@ -70,7 +52,7 @@ class Rule:
     @property
     def daily(self) -> bool:
         """Whether the rule counts in days or more."""
-        return self.frequency not in _STEPS
+        return self.frequency not in STEPS
 
     def contains(self, local: datetime) -> bool:
         """Whether `local` is one of the rule's times, COUNT considered, UNTIL not."""
@@ -81,12 +63,12 @@ class Rule:
     def walk(self, low: datetime, high: datetime | None = None) -> Iterator[datetime]:
         """The times from `low` on, in order, COUNT considered, UNTIL not; at least those up to `high`, if given.
 
-        Ends at the last year. Raises `TooCostly` where a sub-daily rule finds nothing for long.
+        Ends after a hundred years. Raises `TooCostly` where a sub-daily rule finds nothing for long.
         """
         if not self.times:
             return iter(())
         low = max(low, self.start)
-        times = self._steps(low) if self.frequency in _STEPS else self._times(low, high)
+        times = self._steps(low) if self.frequency in STEPS else self._times(low, high)
         return times if self.count is None else islice(times, max(self._rest() - self._index(low), 0))
 
     def last(self) -> datetime | None:
@@ -94,9 +76,9 @@ class Rule:
         rest = self._rest()
         if rest < 1 or not self.times:
             return None
-        if self.frequency in _STEPS:
+        if self.frequency in STEPS:
             self._index(self.start)  # refuses what cannot be counted
-            seconds = (rest - 1) * self.interval * _STEPS[self.frequency]
+            seconds = (rest - 1) * self.interval * STEPS[self.frequency]
             return self.start + timedelta(seconds=min(seconds, _seconds(datetime(LAST_YEAR, 1, 1))))
         low = self.start
         for year, month in self._months(self.start) if self._monthly else ():
@@ -114,8 +96,8 @@ class Rule:
         return (self.count or 0) - (not self._matches(self.start))
 
     def _matches(self, local: datetime) -> bool:
-        if self.frequency in _STEPS:
-            step = _STEPS[self.frequency]
+        if self.frequency in STEPS:
+            step = STEPS[self.frequency]
             turn = _seconds(local) // step - _seconds(self.start) // step
             return (
                 turn % self.interval == 0
@@ -132,13 +114,13 @@ class Rule:
     def _index(self, local: datetime) -> int:
         """How many times lie before `local`, from DTSTART on; may stop at COUNT."""
         number = 0
-        if self.frequency in _STEPS:
+        if self.frequency in STEPS:
             size = {"HOURLY": 24, "MINUTELY": 24 * 60, "SECONDLY": 24 * 3600}[self.frequency]
             lists = (self.months, self.monthdays, self.yeardays, self.weeks, self.weekdays)
             whole = len(self.hours) * len(self.minutes) * len(self.seconds) == size
             if any(lists) or not whole or not self._matches(self.start):
                 raise TooCostly(f"FREQ={self.frequency} with COUNT and BYxxx cannot be counted")
-            return -((_seconds(self.start) - _seconds(local)) // (_STEPS[self.frequency] * self.interval))
+            return -((_seconds(self.start) - _seconds(local)) // (STEPS[self.frequency] * self.interval))
         if not self._monthly:
             for found in self._times(self.start, local):
                 if found >= local or number >= (self.count or 0):
@@ -167,21 +149,30 @@ class Rule:
             high = datetime(year, month, _length(year, month), 23, 59, 59)
             return sum(1 for _ in takewhile(lambda found: found <= high, self._times(self.start, high)))
         total = len(self.days(year, month)) * len(self.times)
-        return len(_picked(self.positions, total)) if self.positions else total
+        return len(picked(self.positions, total)) if self.positions else total
 
     def _steps(self, low: datetime) -> Iterator[datetime]:
         """The times of a sub-daily rule from `low` on."""
-        unit = _STEPS[self.frequency]
-        step = timedelta(seconds=unit * self.interval)
-        first = self.start - timedelta(seconds=_seconds(self.start) % unit)
-        current = first + max((low - first) // step, 0) * step
-        for _ in range(_MOST_STEPS):
-            for time in self.times:
-                if current + time >= low and self._matches(current + time):
-                    yield current + time
-            if current > datetime(LAST_YEAR, 12, 31) - step:
+        unit = STEPS[self.frequency]
+        seconds = unit * self.interval
+        current = self.start - timedelta(seconds=_seconds(self.start) % unit)
+        current += timedelta(seconds=max((_seconds(low) - _seconds(current)) // seconds, 0) * seconds)
+        end, tries = _seconds(datetime(LAST_YEAR, 12, 31)), 0
+        month, days = (0, 0), list[int]()
+        while tries < _MOST_STEPS:
+            if month != (current.year, current.month):
+                month = (current.year, current.month)
+                days = self.days(*month)
+                tries += 20
+            if current.day in days and current.hour in self.hours:
+                tries += len(self.times)
+                for found in (current + time for time in self.times):
+                    if found >= low and found.minute in self.minutes and found.second in self.seconds:
+                        yield found
+            if _seconds(current) + seconds > end:
                 return
-            current += step
+            current += timedelta(seconds=seconds)
+            tries += 1
         raise TooCostly(f"FREQ={self.frequency}: at most {_MOST_STEPS} steps are tried")
 
     def _times(self, low: datetime, high: datetime | None = None) -> Iterator[datetime]:
@@ -195,7 +186,7 @@ class Rule:
         size = len(self.times)
         for _, group in groupby(self._dates(self._period(low), high), self._period):
             days = list(group)
-            for number in _picked(self.positions, len(days) * size):
+            for number in picked(self.positions, len(days) * size):
                 found = days[number // size] + self.times[number % size]
                 if found >= low:
                     yield found
@@ -219,7 +210,8 @@ class Rule:
     def _months(self, low: datetime, high: datetime | None = None) -> Iterator[tuple[int, int]]:
         """The months from that of `low` on in which there may be times; periods that `high` is in are complete."""
         months = sorted(self.months) or range(1, 13)
-        for year in range(low.year, (LAST_YEAR if high is None else min(high.year + 1, LAST_YEAR)) + 1):
+        last = low.year + _HORIZON if high is None else high.year + 1
+        for year in range(low.year, min(last, LAST_YEAR) + 1):
             if self.frequency == "YEARLY" and (year - self.start.year) % self.interval:
                 continue
             for month in months:
@@ -252,7 +244,9 @@ class Rule:
             before, size = first - date(year, 1, 1).toordinal(), 365 + _leap(year)
             days = {d for d in days if {before + d, before + d - size - 1} & self.yeardays}
         if self.weeks:
-            days = {d for d in days if self._week(first + d - 1) & self.weeks}
+            zero = first - 2 - self.week_start  # so that days of one week have one quotient
+            wanted = {week for week in {(zero + d) // 7 for d in days} if self._week(week) & self.weeks}
+            days = {d for d in days if (zero + d) // 7 in wanted}
         return sorted(days)
 
     def _weekdays(self, year: int, length: int, first: int) -> set[int]:
@@ -273,97 +267,17 @@ class Rule:
                 named.add(day)
         return named
 
-    def _week(self, ordinal: int) -> set[int]:
-        """The number of a day's week, from the front and from the back (RFC 5545 §3.3.10, BYWEEKNO)."""
-        fourth = ordinal - (ordinal - 1 - self.week_start) % 7 + 3  # a week is of the year of its fourth day
+    def _week(self, week: int) -> set[int]:
+        """The number of the week that begins at ordinal 7 * `week` + 1 + WKST, from the front and from the back."""
+        fourth = 7 * week + self.week_start + 4  # a week is of the year of its fourth day (RFC 5545 §3.3.10, BYWEEKNO)
         year = date.fromordinal(fourth).year
         first = date(year, 1, 1).toordinal()
         return {(fourth - first) // 7 + 1, -((first + 364 + _leap(year) - fourth) // 7 + 1)}
 
 
-@lru_cache(maxsize=1024)
-def parse_rule(text: str, start: datetime, is_date: bool = False) -> Rule:
-    """The RECUR value `text` of a series that begins at `start` (wall clock, naive; `is_date`: of all-day instances).
-
-    Raises `BadRule` where it cannot be read and `TooCostly` where a day has too many times.
-    """
-    parts: dict[str, str] = {}
-    for part in text.strip().strip(";").upper().split(";", 40):
-        key, _, value = part.partition("=")
-        parts[key.strip()] = value.strip()
-    frequency = parts.get("FREQ", "")
-    if frequency not in _FREQUENCIES or (is_date and frequency in _STEPS):
-        raise BadRule(f"RRULE {text[:80]!r}: expected FREQ to be one of {', '.join(_FREQUENCIES)}")
-    if parts.get("RSCALE", "GREGORIAN") != "GREGORIAN":
-        raise BadRule(f"RRULE {text[:80]!r}: only RSCALE=GREGORIAN is known")
-    interval = min(_number(parts.get("INTERVAL", "1"), "INTERVAL"), _LONGEST)
-    if interval < 1:
-        raise BadRule(f"RRULE {text[:80]!r}: expected INTERVAL of 1 or more")
-    until = parse_value(parts["UNTIL"]) if "UNTIL" in parts else None
-    if until == "year_out_of_range" and parts["UNTIL"] > str(LAST_YEAR):
-        until = None  # 9999 is "for ever"
-    if isinstance(until, str):
-        raise BadRule(f"UNTIL={parts['UNTIL'][:40]!r}: expected a date or a time")
-    lists = {name: _numbers(parts[name], name) for name in _RANGES if parts.get(name)}
-    weekdays = frozenset(map(_weekday, parts["BYDAY"].split(",", _MOST_VALUES))) if parts.get("BYDAY") else frozenset()
-    months, monthdays = lists.get("BYMONTH", ()), lists.get("BYMONTHDAY", ())
-    yeardays, weeks = lists.get("BYYEARDAY", ()), lists.get("BYWEEKNO", ())
-    if not (monthdays or yeardays or weekdays):
-        # What the rule leaves open is as in DTSTART (RFC 5545 §3.3.10).
-        if frequency == "WEEKLY" or (weeks and frequency == "YEARLY"):
-            weekdays = frozenset({(0, start.weekday())})
-        elif frequency in ("YEARLY", "MONTHLY"):
-            monthdays = (start.day,)
-            months = months or ((start.month,) if frequency == "YEARLY" else ())
-    level = _FREQUENCIES.index(frequency)
-    if is_date:  # they MUST be ignored then (RFC 5545 §3.3.10)
-        lists = {name: values for name, values in lists.items() if name not in ("BYHOUR", "BYMINUTE", "BYSECOND")}
-    hours = lists.get("BYHOUR") or ((start.hour,) if level < 4 else tuple(range(24)))
-    minutes = lists.get("BYMINUTE") or ((start.minute,) if level < 5 else tuple(range(60)))
-    seconds = lists.get("BYSECOND") or ((start.second,) if level < 6 else tuple(range(60)))
-    seconds = tuple(sorted({min(second, 59) for second in seconds}))  # a leap second counts as the one before
-    clock = (hours if level < 4 else (0,), minutes if level < 5 else (0,), seconds if level < 6 else (0,))
-    if len(clock[0]) * len(clock[1]) * len(clock[2]) > _MOST_TIMES:
-        raise TooCostly(f"RRULE {text[:80]!r}: more than {_MOST_TIMES} times a day")
-    times = tuple(timedelta(hours=h, minutes=m, seconds=s) for h in clock[0] for m in clock[1] for s in clock[2])
-    positions = lists.get("BYSETPOS", ())
-    if positions and level > 3:
-        raise TooCostly(f"RRULE {text[:80]!r}: FREQ={frequency} is not followed with BYSETPOS")
-    most = len(times) * (1, len(weekdays) or 7, 31, 366)[3 - min(level, 3)]
-    if positions and not _picked(positions, most):
-        times = ()  # BYSETPOS counts further than any period has times
-    elif positions and level == 3:
-        times, positions = tuple(times[number] for number in _picked(positions, most)), ()
-    count = _number(parts["COUNT"], "COUNT") if "COUNT" in parts else None
-    week_start = _WEEKDAYS.index(parts["WKST"]) if parts.get("WKST") in _WEEKDAYS else 0
-    days = (frozenset(months), frozenset(monthdays), frozenset(yeardays), frozenset(weeks), weekdays)
-    return Rule(start, frequency, interval, count, until, week_start, *days, positions, hours, minutes, seconds, times)
-
-
-def _picked(positions: tuple[int, ...], total: int) -> list[int]:
+def picked(positions: tuple[int, ...], total: int) -> list[int]:
     """The indices, in order, that BYSETPOS picks from `total` times of a period."""
     return sorted({p - 1 if p > 0 else total + p for p in positions if abs(p) <= total})
-
-
-def _number(text: str, name: str) -> int:
-    if not _NUMBER.fullmatch(text):
-        raise BadRule(f"{name}={text[:40]!r}: expected a number")
-    return int(text)
-
-
-def _numbers(text: str, name: str) -> tuple[int, ...]:
-    low, high = _RANGES[name]
-    numbers = {_number(number.strip(), name) for number in text.split(",", _MOST_VALUES)}
-    if any(not low <= number <= high or (number == 0 and low < 0) for number in numbers):
-        raise BadRule(f"{name}={text[:40]!r}: expected numbers from {low} to {high}")
-    return tuple(sorted(numbers))
-
-
-def _weekday(text: str) -> tuple[int, int]:
-    match = _BYDAY.fullmatch(text.strip())
-    if match is None or match[1] in ("0", "00", "+0", "-0"):
-        raise BadRule(f"BYDAY={text[:40]!r}: expected days like MO or -1SU")
-    return int(match[1] or 0), _WEEKDAYS.index(match[2])
 
 
 def _seconds(local: datetime) -> int:

@@ -26,12 +26,14 @@ def names(line: CalAddress, policy: Policy) -> tuple[str, ...]:
 
 
 def wanted(message: Message, sender: Evidence, policy: Policy) -> frozenset[str]:
-    """Every address whose rows a decision about this message can need."""
+    """Every address whose rows a decision about this message can need; `kim+*`: whatever tag kim's address has."""
     found: set[str] = set()
     for line in message.attendees:
         found.update(names(line, policy))
-        for name in ("DELEGATED-TO", "DELEGATED-FROM"):
+        for name in ("DELEGATED-TO", "DELEGATED-FROM", "MEMBER"):
             found.update(related(line, name, policy))
+    if policy.plus_tag:
+        found |= {f"{address.partition('@')[0]}+*" for address in found if "+" not in address}
     return frozenset(found)
 
 
@@ -44,7 +46,11 @@ def related(line: CalAddress, parameter: str, policy: Policy) -> tuple[str, ...]
 def known_as(line: CalAddress, meeting: Meeting, policy: Policy) -> str | None:
     """The address under which this ATTENDEE has rows in the meeting; None where there are none."""
     rows = {address for _, address in meeting.attendees}
-    return next((name for name in names(line, policy) if name in rows), None)
+    mine = names(line, policy)
+    found = next((name for name in mine if name in rows), None)
+    if found is None and policy.plus_tag:
+        found = next((row for row in sorted(rows) if strip_tag(row) in mine), None)
+    return found
 
 
 def is_organizer(address: str, meeting: Meeting, policy: Policy) -> bool:

@@ -25,6 +25,7 @@ _REPORTS = frozenset({"message/delivery-status", "message/global-delivery-status
 _RETURNED = frozenset({"message/rfc822", "message/global"})
 _RETURNED_HEADERS = frozenset({"text/rfc822-headers", "message/rfc822-headers", "message/global-headers"})
 _RECIPIENTS = 100  # of one report
+_STATUS_LIMIT = 1 << 16  # bytes of the status part
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def schedule_status(status: str, action: str = "failed") -> str | None:
 
 
 def _reports(raw: bytes, leaf: Leaf, limits: MailLimits) -> list[BounceReport]:
-    data, _ = body(raw, leaf)
+    data = body(raw, leaf)[0][:_STATUS_LIMIT]
     found: list[BounceReport] = []
     position = 0
     # RFC 3464 §2.1: blocks of fields with empty lines between them, the first about the message, each other about a

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from base64 import b32encode, b64encode, encodebytes
+from base64 import b32encode, encodebytes
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -26,6 +26,7 @@ from functools import lru_cache
 from itipd.itip import contentlines
 from itipd.itip.model import clean
 from itipd.mail import texts
+from itipd.mail.header_lines import header, mailbox, unstructured
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +141,13 @@ def compose(outgoing: Outgoing) -> bytes:
     encoded = _base64(calendar)
     outer, inner = _boundaries(outgoing, calendar)
     headers = [
-        _header("From", _mailbox(name, outgoing.organizer)),  # RFC 6047 §2.3: the organizer's own address
-        _header("To", outgoing.recipient),
-        _header("Subject", _unstructured(translate(words.subject).format(summary=summary))),
-        _header("Date", format_datetime(outgoing.created_at)),
-        _header("Message-ID", outgoing.message_id),
+        header("From", mailbox(name, outgoing.organizer)),  # RFC 6047 §2.3: the organizer's own address
+        header("To", outgoing.recipient),
+        header("Subject", unstructured(translate(words.subject).format(summary=summary))),
+        header("Date", format_datetime(outgoing.created_at)),
+        header("Message-ID", outgoing.message_id),
         "MIME-Version: 1.0\r\n",
-        _header("Content-Language", outgoing.language),
+        header("Content-Language", outgoing.language),
         "Content-Class: urn:content-classes:calendarmessage\r\n",
     ]
     if outgoing.automatic:
@@ -252,58 +253,3 @@ def _base64(text: str) -> str:
 
 def _base32(digest: bytes) -> str:
     return b32encode(digest[:16]).decode().rstrip("=").lower()
-
-
-def _mailbox(name: str, address: str) -> str:
-    """RFC 5322 §3.4: `"Name" <address>`."""
-    name = _harmless(name)
-    if not name:
-        return address
-    if name.isascii() and len(name) <= 60:
-        quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-        return _folded([f'"{quoted}"', f"<{address}>"])
-    return _folded([*_encoded_words(name), f"<{address}>"])
-
-
-def _unstructured(text: str) -> str:
-    """A free text: as it is where it is ASCII, else in encoded words (RFC 2047)."""
-    text = _harmless(text)
-    words = text.split(" ")
-    return _folded(words if text.isascii() and max(map(len, words)) <= 60 else _encoded_words(text))
-
-
-def _harmless(text: str) -> str:
-    """One line without "=?": an encoded word in a text of the calendar would be decoded by somebody behind us, and
-    line breaks hidden in it become headers (CVE-2024-6923)."""
-    return texts.one_line(text, 320).replace("=?", "= ?")
-
-
-def _encoded_words(text: str) -> list[str]:
-    """RFC 2047 §4.1, §5: each at most 60 characters, so that the header's name fits beside it; no character is cut."""
-    found: list[str] = []
-    chunk = b""
-    for character in text:
-        octets = character.encode()
-        if len(chunk) + len(octets) > 36:  # 48 characters of base64
-            found.append(f"=?utf-8?b?{b64encode(chunk).decode()}?=")
-            chunk = b""
-        chunk += octets
-    found.append(f"=?utf-8?b?{b64encode(chunk).decode()}?=")
-    return found
-
-
-def _folded(words: list[str]) -> str:
-    """The words of a header's value, lines of at most 76 characters where that is possible (RFC 2047 §2)."""
-    text, column = words[0], len("Subject: ") + len(words[0])
-    for word in words[1:]:
-        blank = " " if column + 1 + len(word) <= 76 else "\r\n "
-        column = column + 1 + len(word) if blank == " " else 1 + len(word)
-        text += blank + word
-    return text
-
-
-def _header(name: str, value: str) -> str:
-    """The last gate: no header ever holds a break that is not a fold of `_folded`."""
-    if _CONTROL.search(value.replace("\r\n ", "")):
-        raise ComposeError(f"{name}: found a control character in {value!r:.80}, expected one line")
-    return f"{name}: {value}\r\n"

@@ -25,6 +25,7 @@ _MAILBOX = re.compile(
 _RESULT = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:/\s*\d+\s*)?=\s*([A-Za-z]+)", re.ASCII)
 # A quoted string that is no value (reason="...") is passed over, so that nothing inside it looks like a property.
 _PROPERTY = re.compile(r'([A-Za-z][\w-]*\s*\.\s*[A-Za-z][\w-]*)\s*=\s*((?:"[^"]*"|[^\s;"])++)|"[^"]*"', re.ASCII)
+_PIECE = re.compile(r'[^\\"()]++|\\.|["()\\]', re.DOTALL)
 _NO_MAIL_BACK = frozenset({"bulk", "list", "junk"})
 
 
@@ -116,29 +117,22 @@ def authentication_results(text: str) -> tuple[str, list[tuple[str, str, dict[st
 
 
 def _without_comments(text: str) -> str:
-    # RFC 5322 §3.2.2: comments nest; a parenthesis in a quoted string or after a backslash is none. A semicolon in a
-    # quoted string would cut it in two: it becomes a comma.
+    # RFC 5322 §3.2.2: comments nest; a parenthesis in a quoted string or after a backslash is none. What would look
+    # like structure in a quoted string (a semicolon, an escaped quote) becomes something harmless.
     kept: list[str] = []
-    depth, quoted, escaped = 0, False, False
-    for char in text:
-        if escaped:
-            escaped, char = False, {'"': "'", ";": ","}.get(char, char)
-        elif char == "\\":
-            escaped = True
-            continue
-        elif quoted and char == '"':
-            quoted = False
-        elif not quoted and char == "(":
+    depth, quoted = 0, False
+    for piece in _PIECE.findall(text):
+        if quoted:
+            quoted = piece != '"'
+            kept.append("'" if piece == '\\"' else piece.replace(";", ","))
+        elif piece == "(":
             depth += 1
-            continue
-        elif not quoted and char == ")":
+        elif piece == ")":
             depth = max(depth - 1, 0)
             kept.append(" ")
-            continue
-        elif depth == 0 and char == '"':
-            quoted = True
-        if depth == 0:
-            kept.append("," if quoted and char == ";" else char)
+        elif depth == 0:
+            quoted = piece == '"'
+            kept.append("'" if piece in ('\\"', "\\;") else piece)
     return "".join(kept)
 
 

@@ -15,9 +15,10 @@ from datetime import datetime
 from itipd.itip.addresses import canonical
 from itipd.itip.contentlines import Limits
 from itipd.itip.incoming import incoming
-from itipd.itip.model import Evidence, Fault, Incoming, Message, clean
+from itipd.itip.model import Evidence, Fault, Incoming, Message, Report, clean
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.read import read
+from itipd.mail.bounce import bounce, schedule_status
 from itipd.mail.evidence import evidence
 from itipd.mail.extract import Extracted, MailLimits, Part, TooLarge, extract, wire
 from itipd.mail.headers import Headers, addresses, decoded, scan
@@ -50,7 +51,7 @@ class Reading:
     digest: bytes  # 16 bytes
     packed: bytes  # the raw mail, zlib
     evidence: Evidence
-    messages: tuple[Message | Fault, ...] = ()
+    messages: tuple[Message | Fault | Report, ...] = ()
     incoming: tuple[Incoming, ...] = ()
     received_count: int = 0
     note: str | None = None  # the person's own words, where a message has no COMMENT
@@ -127,12 +128,12 @@ def _read(raw: bytes, sender: str, submission: bool, settings: ReadSettings, tru
         limits = replace(limits, part=max(limits.part, _SUBMITTED))
     found = extract(data, limits)
     headers = found.headers
-    messages: tuple[Message | Fault, ...] = ()
+    messages: tuple[Message | Fault | Report, ...] = ()
     own: tuple[Incoming, ...] = ()
     if submission:
         own, messages = _incoming(found.parts)
     else:
-        messages = _messages(found.parts, Limits(size=limits.part))
+        messages = _messages(found.parts, Limits(size=limits.part)) or _reports(data)
     messages += found.faults
     if not messages and not own:
         messages = (Fault(Outcome.NO_ACTION, Reason.NOT_CALENDAR, detail=_seen(found)),)
@@ -172,6 +173,29 @@ def _messages(parts: Sequence[Part], limits: Limits) -> tuple[Message | Fault, .
     for message in found:
         once.setdefault(repr(replace(message, quirks=())), message)
     return tuple(once.values())
+
+
+def _reports(data: bytes) -> tuple[Report, ...]:
+    """The mail as a delivery report; what it returned of our own mail is looked at, never believed."""
+    head = data[:65536].lower()
+    if b"delivery-status" not in head and b"x-failed-recipients" not in head:
+        return ()
+    found = bounce(data)
+    if found is None:
+        return ()
+    return tuple(
+        Report(
+            recipient=one.recipient,
+            action=one.action,
+            schedule_status=schedule_status(one.status, one.action),
+            status=one.status,
+            final=one.final,
+            message_id=found.message_id,
+            uid=found.uid,
+            rid=found.rid,
+        )
+        for one in found.reports
+    )
 
 
 def _incoming(parts: Sequence[Part]) -> tuple[tuple[Incoming, ...], tuple[Message | Fault, ...]]:

@@ -24,7 +24,7 @@ from itipd.itip.uids import uid_key
 from itipd.store import flush, gather
 from itipd.store.database import Database, Transaction
 from itipd.store.rows import key_of
-from itipd.store.values import Entry, HeldMail, Loaded, MeetingKey, OutcomeRow, Ref, Sending, Want
+from itipd.store.values import Delivered, Entry, HeldMail, Loaded, MeetingKey, OutcomeRow, Ref, Sending, Want
 
 
 @asynccontextmanager
@@ -59,16 +59,16 @@ class Batch:
     async def gather(self, wants: Iterable[Want]) -> None:
         """Loads what `wants` name, in a constant number of statements, and locks it against other processes.
 
-        Always: the meeting and the series' event. `rids`: those overrides (a date alone: all of that day) ;
+        Always: the meeting and the series' event. `rids`: those overrides (a date alone: all of that day);
         `addresses`: all rows and open proposals of these; `guests=N`: all events, and all rows of at most N + 1
-        addresses; `everything`: all of it, and nobody else may write the meeting. May be called again for more.
+        addresses; `everything`: all of it, and nobody else may write the meeting. May be called again for more; what
+        is there is not fetched again.
         """
         wanted: dict[MeetingKey, Want] = {}
         for want in wants:
             key = key_of(want.organizer, want.uid)
-            wanted[key] = _union(wanted[key], want) if key in wanted else want
-        for key in wanted:
-            self._known.setdefault(key, Loaded())
+            if not self._known.setdefault(key, Loaded()).has(want):
+                wanted[key] = _union(wanted[key], want) if key in wanted else want
         if wanted:
             await self._transaction.run(partial(gather.gather, wanted=wanted, known=self._known))
 
@@ -162,6 +162,11 @@ class Batch:
             if key_of(entry.organizer, decision.uid) in wanted:
                 found.append(_held(ref, row, entry))
         return found
+
+    async def delivered(self, organizer: str, tokens: Sequence[str], message_ids: Sequence[str]) -> list[Delivered]:
+        """What earlier batches sent for this organizer under these return path tokens or Message-IDs."""
+        find = partial(gather.delivered, organizer=organizer, tokens=tokens, message_ids=message_ids)
+        return await self._transaction.run(find)
 
     def close_held(self, outcome: Ref, state: str) -> None:
         """A held outcome is open no more; `state` says how it ended: accepted, rejected, decided.

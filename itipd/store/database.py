@@ -1,8 +1,8 @@
 """The database itself: its address, its connections, its transactions, its migrations.
 
-SQLite: one writer, BEGIN IMMEDIATE, WAL, synchronous=FULL. It runs on SQLAlchemy's own sqlite3 driver in one thread of
-ours, because aiosqlite changes threads for every execute, fetch and close, and a batch has a dozen of those.
-PostgreSQL: psycopg under asyncio. In both a step of work is a plain function that takes a Connection.
+SQLite: WAL, synchronous=FULL. Reading goes through aiosqlite. The one writer, BEGIN IMMEDIATE, runs on SQLAlchemy's
+sqlite3 driver in a thread of ours: aiosqlite changes threads for every execute, fetch and close, and a batch has a
+dozen of those. PostgreSQL: psycopg under asyncio. In all a step of work is a plain function that takes a Connection.
 """
 
 from __future__ import annotations
@@ -101,13 +101,19 @@ class Sqlite:
         self._engine = create_engine(
             URL.create("sqlite", database=path),
             connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
-            pool_size=READERS + 1,
         )
         event.listen(self._engine, "connect", _pragmas)
-        event.listen(self._engine, "begin", _begin)
+        event.listen(self._engine, "begin", _begin_immediate)
         self._one = asyncio.Lock()
         self._writer = ThreadPoolExecutor(1, "itipd-store-writer")
-        self._readers = ThreadPoolExecutor(READERS, "itipd-store-reader")
+        self._reading = create_async_engine(
+            URL.create("sqlite+aiosqlite", database=path),
+            connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
+            pool_size=READERS,
+            max_overflow=0,
+        )
+        event.listen(self._reading.sync_engine, "connect", _query_only)
+        event.listen(self._reading.sync_engine, "begin", _begin)
 
     @classmethod
     async def open(cls, url: str, parsed: URL) -> Sqlite:
@@ -140,17 +146,15 @@ class Sqlite:
                     await asyncio.shield(asyncio.wrap_future(done))
 
     async def read(self, work: Work[T]) -> T:
-        def step() -> T:
-            with _translated(), self._engine.connect() as connection:
-                return work(connection)
-
-        return await asyncio.get_running_loop().run_in_executor(self._readers, step)
+        with _translated():
+            async with self._reading.connect() as connection:
+                return await connection.run_sync(work)
 
     async def close(self) -> None:
         async with self._one:
+            await self._reading.dispose()
             await asyncio.get_running_loop().run_in_executor(self._writer, self._engine.dispose)
             self._writer.shutdown()
-            self._readers.shutdown()
 
 
 def _folder_exists(path: str) -> bool:
@@ -175,7 +179,7 @@ class _SqliteTransaction:
     def _step(self, work: Work[T], last: bool) -> T:
         with _translated():
             if self._connection is None:
-                self._connection = self._connect().execution_options(itipd_write=True)
+                self._connection = self._connect()
             try:
                 if not self._connection.in_transaction():
                     self._connection.begin()
@@ -295,6 +299,16 @@ def _pragmas(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
+def _query_only(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only = ON")
+    cursor.close()
+
+
 def _begin(connection: Connection) -> None:
-    write = connection.get_execution_options().get("itipd_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    connection.exec_driver_sql("BEGIN")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # The driver begins by itself only at the first write, which is too late: two would decide on one state.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -13,15 +13,28 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Integer, Select, Text, and_, bindparam, func, literal_column, or_, select, text, type_coerce
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    type_coerce,
+)
 
 from itipd.itip.model import Attendee, Event, Meeting, Proposal
 from itipd.store import rows
 from itipd.store.listing import NUMBER, TEXT, Keys, dialect_of, packed
 from itipd.store.rows import attendee_columns, event_columns, meeting_columns, proposal_columns
-from itipd.store.schema import attendees, events, journal, meetings, outcomes, proposals
+from itipd.store.schema import attendees, deliveries, events, journal, meetings, outcomes, proposals, sendings
 from itipd.store.types import digest_text
-from itipd.store.values import HeldMail, Loaded, MeetingKey, Ref, Want
+from itipd.store.values import Delivered, HeldMail, Loaded, MeetingKey, Ref, Want
 
 LAST = "\U0010ffff"
 """After every text that is a key."""
@@ -76,9 +89,12 @@ def load(connection: Connection, wanted: Mapping[MeetingKey, Want], known: Mappi
     by_id = {meeting.id: known[key] for key in present if (meeting := known[key].meeting) is not None}
     found_events = connection.execute(_events(dialect), packed(_event_keys(present, known))).all()
     found_attendees = list(connection.execute(_attendees(dialect), packed(_attendee_keys(present, known))))
-    large = [(key, want) for key, want in present.items() if want.guests and not want.everything]
-    for key, want in large:  # one statement each: only mails that we send by ourselves need it
-        found_attendees += connection.execute(_guests(), {"o": key[0], "m": known[key].id, "n": want.guests})
+    guests = [key for key, want in present.items() if want.guests and not want.everything]
+    if guests:
+        # SQLite takes no column as OFFSET, so the largest number counts for all.
+        most = max(present[key].guests for key in guests)
+        listed = packed({"o": key[0], "m": known[key].id} for key in guests)
+        found_attendees += connection.execute(_guests(dialect), {**listed, "most": most})
     found_proposals = connection.execute(_proposals(dialect), packed(_attendee_keys(present, known))).all()
     _merge(by_id, found_events, found_attendees, found_proposals)
     for key, want in present.items():
@@ -104,7 +120,10 @@ def _attendee_keys(present: Mapping[MeetingKey, Want], known: Mapping[MeetingKey
             yield {**meeting, "lo": "", "hi": LAST}
             continue
         for address in sorted(want.addresses):
-            yield {**meeting, "lo": address, "hi": address}
+            if address.endswith("+*"):  # one mailbox with any tag
+                yield {**meeting, "lo": address[:-1], "hi": address[:-1] + LAST}
+            else:
+                yield {**meeting, "lo": address, "hi": address}
 
 
 def _merge(
@@ -173,23 +192,26 @@ def _attendees(dialect: str) -> Select[Any]:
 
 
 @cache
-def _guests() -> Select[Any]:
-    """All rows of the first n + 1 addresses of one meeting."""
+def _guests(dialect: str) -> Select[Any]:
+    """All rows of the first `most` + 1 addresses."""
+    keys = Keys(dialect, o=TEXT, m=NUMBER)
     other = attendees.alias("other")
     last = (
         select(other.c.address)
-        .where(other.c.organizer == bindparam("o"), other.c.meeting_id == bindparam("m"))
+        .where(other.c.organizer == keys.columns["o"], other.c.meeting_id == keys.columns["m"])
         .distinct()
         .order_by(other.c.address)
         .limit(1)
-        .offset(bindparam("n", type_=Integer))
+        .offset(bindparam("most", type_=Integer))
+        .correlate(keys.table)
         .scalar_subquery()
     )
-    return select(*attendee_columns).where(
-        attendees.c.organizer == bindparam("o"),
-        attendees.c.meeting_id == bindparam("m"),
+    on = and_(
+        attendees.c.organizer == keys.columns["o"],
+        attendees.c.meeting_id == keys.columns["m"],
         attendees.c.address <= func.coalesce(last, LAST),
     )
+    return select(*attendee_columns).select_from(keys.table.join(attendees, on))
 
 
 @cache
@@ -270,3 +292,21 @@ def held_of(row: Any) -> HeldMail:
     recipients = tuple(recipients or ())
     outcome, entry = Ref(organizer, id_), Ref(organizer, journal_id)
     return HeldMail(outcome, entry, position, uid, reason, attendee, kind, at, sender, recipients, client, data)
+
+
+def delivered(
+    connection: Connection, *, organizer: str, tokens: Sequence[str], message_ids: Sequence[str]
+) -> list[Delivered]:
+    """What we sent under these return path tokens or Message-IDs."""
+    named = or_(deliveries.c.token.in_(tokens), deliveries.c.message_id.in_(message_ids))
+    columns = (
+        deliveries.c.token,
+        deliveries.c.message_id,
+        deliveries.c.recipient,
+        sendings.c.uid,
+        sendings.c.rid,
+        sendings.c.created_at,
+    )
+    found = select(*columns).join_from(deliveries, sendings, deliveries.c.sending_id == sendings.c.id)
+    rows_ = connection.execute(found.where(deliveries.c.organizer == organizer, named).order_by(deliveries.c.id)).all()
+    return [Delivered(*row) for row in rows_]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Select, Table, exists, func, insert, select, text, tuple_
+from sqlalchemy.engine import make_url
 
 from itipd.store.listing import dialect_of
 from itipd.store.schema import (
@@ -36,16 +38,16 @@ CHUNK = 1000
 async def backup(store: Store, path: Path) -> None:
     """A consistent copy of a SQLite database in a new file, while others work. Raises StoreError on PostgreSQL."""
 
-    def work(connection: Connection) -> None:
-        if dialect_of(connection) != "sqlite":
-            raise StoreError("backup copies SQLite files; for PostgreSQL use pg_dump")
+    def work(file: str) -> None:
         if path.exists():
             raise StoreError(f"backup: {path} exists already; name a new file")
-        with closing(sqlite3.connect(path)) as target:
-            source: Any = connection.connection.driver_connection
+        with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(path)) as target:
             source.backup(target)
 
-    await store.database.read(work)
+    url = make_url(store.url)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        raise StoreError("backup copies SQLite files; for PostgreSQL use pg_dump")
+    await asyncio.to_thread(work, url.database)
 
 
 async def verify(store: Store) -> list[str]:

@@ -99,6 +99,18 @@ class Sending:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivered:
+    """One mail of ours to one recipient, as a delivery report may name it."""
+
+    token: str
+    message_id: str
+    recipient: str
+    uid: str
+    rid: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class HeldMail:
     """An open held outcome with the mail it came in. `outcome` is for `close_held`, `entry` for new outcomes of it."""
 
@@ -123,6 +135,7 @@ class Loaded:
     meeting: Meeting | None = None
     looked: bool = False
     everything: bool = False
+    guests: int = 0
     addresses: set[str] = field(default_factory=set)
     rids: set[str] = field(default_factory=set)
     stored: bool = False  # has a row
@@ -142,8 +155,20 @@ class Loaded:
     def note(self, want: Want) -> None:
         """`want` has been fetched."""
         self.everything = self.everything or want.everything
+        self.guests = max(self.guests, want.guests)
         self.addresses |= want.addresses
+        if self.meeting is not None and any(address.endswith("+*") for address in want.addresses):
+            self.addresses |= {address for _, address in self.meeting.attendees}
         self.rids |= want.rids
+
+    def has(self, want: Want) -> bool:
+        """Has all of `want` been fetched?"""
+        if not self.looked:
+            return False
+        if self.everything:
+            return True
+        enough = not want.everything and want.guests <= self.guests
+        return enough and want.addresses <= self.addresses and want.rids <= self.rids
 
     @property
     def touched(self) -> bool:

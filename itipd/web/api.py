@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Annotated, Any, Literal
@@ -23,7 +24,7 @@ from itipd.itip import render, transcript
 from itipd.itip.addresses import canonical, served
 from itipd.itip.attendance import status
 from itipd.itip.model import clean
-from itipd.mail.headers import MailLimits, TooLarge, addresses, scan
+from itipd.replay import envelope, recipients
 from itipd.store import Store
 from itipd.web import shapes
 from itipd.web.problems import Kind, Problem
@@ -53,9 +54,11 @@ Cursor = Annotated[str | None, Query(max_length=500, description="`next` of the 
 Owner = Annotated[str | None, Query(description="Whose meeting, where several organizers have the same UID.")]
 Search = Annotated[str, Query(alias="q", max_length=1000, description="Words of the title, the UID or an address.")]
 PartStats = Annotated[list[str] | None, Query(description="Repeated, or with commas between them.")]
-Recipients = Annotated[list[str] | None, Query(description="As RCPT; else the addresses in To, Cc, Delivered-To.")]
+Recipients = Annotated[list[str] | None, Query(description="As RCPT; else as its headers and its calendar say.")]
 Comment = Annotated[str | None, Query(max_length=1000, description="What the proposer is told.")]
-Sender = Annotated[str, Query(max_length=1000, description="As MAIL; empty: the null sender.")]
+Sender = Annotated[
+    str | None, Query(max_length=1000, description="As MAIL, `<>`: the null sender; else Return-Path or From.")
+]
 OutboxState = Annotated[Literal["waiting", "sending", "sent", "failed", "held"] | None, Query()]
 ProposalState = Annotated[Literal["open", "accepted", "declined", "retired", "all"], Query()]
 
@@ -100,42 +103,41 @@ def _partstats(given: list[str] | None) -> frozenset[str]:
 
 
 def _sender(text: str) -> str:
-    address = canonical(text) if text else ""
+    address = canonical(text) if text not in ("", "<>") else ""
     if address is None:
         raise Problem(Kind.BAD_PARAMETER, "Found a sender that is no address, expected one like b@example.com.")
     return address
 
 
-def _recipients(given: list[str] | None, raw: bytes, organizers: Sequence[str]) -> tuple[str, ...]:
-    """Whose mailbox the mail is for: those given, each of which must be served; else who of its headers is."""
-    if given:
-        found = [canonical(text) for text in given]
-        for address, text in zip(found, given, strict=True):
-            if address is None or not served(address, organizers):
-                raise Problem(Kind.NO_RECIPIENT, f"Found recipient={text[:80]}, expected an organizer served here.")
-    else:
-        found = [address for address in addressed(raw) if served(address, organizers)]
+def _named(given: Sequence[str], organizers: Sequence[str]) -> tuple[str, ...]:
+    """The mailboxes that the client names, each of which must be served here."""
+    found = []
+    for text in given:
+        address = canonical(text)
+        if address is None or not served(address, organizers):
+            raise Problem(Kind.NO_RECIPIENT, f"Found recipient={text[:80]}, expected an organizer served here.")
+        found.append(address)
+    return tuple(dict.fromkeys(found))
+
+
+async def _addressed(mail: Mail, inbox: Inbox, organizers: Sequence[str]) -> tuple[str, ...]:
+    """Whose mailboxes the mail itself is for, by its headers and its calendar, as `itipd ingest` finds them."""
+    found = recipients(mail.recipients, organizers, None)
+    if len(found) != 1 and not (found and organizers):
+        reading = await committed(inbox.read(mail))
+        named = (getattr(message, "organizer", None) for message in reading.messages)
+        found = recipients(mail.recipients, organizers, next((name for name in named if name), None))
     if not found:
-        raise Problem(Kind.NO_RECIPIENT, "To, Cc and Delivered-To name no organizer served here: give `recipient`.")
-    return tuple(dict.fromkeys(address for address in found if address))
+        raise Problem(Kind.NO_RECIPIENT, "The mail names no organizer served here: give `recipient`.")
+    return found
 
 
 def _trusted(client: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
     """May this client vouch with Authentication-Results, as at the SMTP door (hardening §20)?"""
     try:
         return any(ip_address(client) in network for network in networks)
-    except ValueError:  # no address: a client of a test
+    except ValueError:  # no address: a client without a socket
         return False
-
-
-def addressed(raw: bytes) -> list[str]:
-    """The canonical addresses in To, Cc and Delivered-To, read within the same bounds as any mail."""
-    try:
-        headers, _ = scan(raw, 0, len(raw), MailLimits())
-    except TooLarge:  # the inbox will say so; here it only means that nobody is named
-        return []
-    texts = [text for name in (b"delivered-to", b"to", b"cc") for text in headers.all(name)]
-    return [found for text in texts for spec in addresses(text) if (found := canonical(spec))][:100]
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -208,19 +210,22 @@ def router(store: Store, inbox: Inbox, config: Config) -> APIRouter:
         return await mail_as_received(store, number)
 
     @routes.post("/mail", responses=_ok(shapes.Receipt), openapi_extra={"requestBody": MAIL_BODY})
-    async def post_mail(request: Request, recipient: Recipients = None, sender: Sender = "") -> Response:
+    async def post_mail(request: Request, recipient: Recipients = None, sender: Sender = None) -> Response:
         """Takes a mail as the SMTP door does: the answer comes after the commit, and a bad mail is an outcome."""
-        client = request.client.host if request.client else ""
         data = await _body(request, config.smtp.max_message_size)
+        client = request.client.host if request.client else ""
+        found = await asyncio.to_thread(envelope, data)
         mail = Mail(
-            sender=_sender(sender),
-            recipients=await asyncio.to_thread(_recipients, recipient, data, config.organizers),
+            sender=_sender(sender) if sender is not None else found.sender,
+            recipients=_named(recipient, config.organizers) if recipient else found.candidates,
             raw=data,
             received_at=datetime.now(UTC),
             client=client,
             door="http",
             trusted=_trusted(client, config.smtp.trusted_networks),
         )
+        if not recipient:
+            mail = replace(mail, recipients=await _addressed(mail, inbox, config.organizers))
         return receipt_of(await committed(inbox.submit(mail)))
 
     @routes.get("/outbox")

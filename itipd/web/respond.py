@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlencode
 
 from starlette.convertors import Convertor, register_url_convertor
@@ -22,6 +22,8 @@ from itipd.itip.outcomes import Reason
 from itipd.log import log
 from itipd.store import Store
 from itipd.web.problems import Kind, Problem
+
+T = TypeVar("T")
 
 BIGGEST = 2**63 - 1
 """The highest id a database has; a higher one names nothing."""
@@ -125,8 +127,8 @@ async def answer_proposal(store: Store, inbox: Inbox, number: int, order: Order)
     return found["organizer"], receipt
 
 
-async def committed(work: Awaitable[Receipt]) -> Receipt:
-    """The receipt of the inbox. Its failure is our own fault: nothing was written, as with 451 at the SMTP door."""
+async def committed(work: Awaitable[T]) -> T:
+    """What the inbox gives. Its failure is our own fault: nothing was written, as with 451 at the SMTP door."""
     try:
         return await work
     except Exception as error:
