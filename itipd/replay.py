@@ -14,7 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from itipd.itip.addresses import canonical, served
+from itipd.itip.addresses import canonical, served, strip_tag
+from itipd.itip.model import clean
 from itipd.itip.transcript import result
 from itipd.mail.evidence import from_address
 from itipd.mail.headers import Headers, MailLimits, TooLarge, addresses, date, scan
@@ -113,7 +114,7 @@ def envelope(raw: bytes, *, delivered: bool = True) -> Envelope:
     return Envelope(
         sender=canonical(path) or "" if path else author or "",
         candidates=candidates or _addresses(headers, (b"to", b"cc")),
-        message_id=message_id[:998] or None,
+        message_id=clean(message_id, 998) or None,
         from_=author,
         date=date(headers.first(b"date")),
     )
@@ -123,17 +124,19 @@ def recipients(candidates: Sequence[str], organizers: Sequence[str], organizer: 
     """Who of the candidates the mail is decided for: those served; where anybody is, the calendar's ORGANIZER first.
 
     `organizer`: the ORGANIZER in the calendar, canonical, if it has been read. A reply-all is then not decided for
-    every person in Cc. () where nobody is served.
+    every person in Cc. Tagged forms are ours too: delivery reports come to them. () where nobody is served.
     """
-    ours = tuple(address for address in candidates if served(address, organizers))
-    if organizer is not None and served(organizer, organizers) and (not ours or not organizers):
-        return (organizer,) if not ours or organizer in ours else ours
-    return ours
+    ours = tuple(one for one in candidates if served(one, organizers) or served(strip_tag(one), organizers))
+    if organizer is None or (ours and organizers):
+        return ours
+    if not ours:
+        return (organizer,) if served(organizer, organizers) else ()
+    return tuple(one for one in ours if organizer in (one, strip_tag(one)))[:1] or ours
 
 
 @dataclass(slots=True)
 class Clock:
-    """The time of a folder. It never goes back."""
+    """The time at which things are received. It never goes back."""
 
     now: datetime
 

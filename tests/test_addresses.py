@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itipd.itip.addresses import canonical, domain, served, strip_tag, tag
@@ -109,6 +109,7 @@ def test_a_look_alike_is_another_person() -> None:
     assert canonical("bob@ex\u0430mple.com") == "bob@xn--exmple-4nf.com"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.from_regex(r"(mailto:)?[\w.+%-]{1,20}@[\w.-]{1,30}", fullmatch=True))
 def test_canonical_is_a_fixed_point(text: str) -> None:
     """The canonical form of a canonical form is itself, and it never holds a blank, a control or a quote."""

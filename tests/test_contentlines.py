@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from itipd.itip.contentlines import (
@@ -345,6 +345,7 @@ def test_bombs_cost_what_they_weigh(data: bytes) -> None:
     assert time.process_time() - begin < 4
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300) | st.text(max_size=300).map(lambda text: calendar(text)))
 def test_nothing_but_unreadable_is_raised(data: bytes) -> None:
     """Whatever the bytes, the answer is a tree of clean lines or `Unreadable`."""
@@ -361,6 +362,7 @@ def test_nothing_but_unreadable_is_raised(data: bytes) -> None:
                 assert not set(raw) & {*map(chr, range(9)), "\n", "\r", "\x7f"}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_escape_and_back(text: str) -> None:
     """A text survives escaping, but for controls, which go, and line ends, which become one kind."""
@@ -381,6 +383,7 @@ def test_unescape(value: str, expected: str) -> None:
     assert unescape(value) == expected
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=400))
 def test_fold_and_back(text: str) -> None:
     """Folded lines have 75 octets at most, are cut between characters, and unfold to the same text."""
@@ -396,6 +399,7 @@ NAMES = st.from_regex(r"X-[A-Z0-9-]{1,10}", fullmatch=True)
 PLAIN = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
 
 
+@settings(deadline=None)
 @given(NAMES, st.dictionaries(NAMES, st.lists(PLAIN, min_size=1, max_size=3), max_size=4), PLAIN)
 def test_what_is_written_is_read(name: str, params: dict[str, list[str]], value: str) -> None:
     """A line that is written, folded and parsed again has the same name, parameters and text."""

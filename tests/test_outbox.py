@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from itipd import outbox as room
+from itipd import relay
 from itipd.config import Relay
 from itipd.itip.contentlines import fold
 from itipd.mail.compose import compose, message_id, return_path, token
@@ -328,6 +329,22 @@ async def test_relay_dies_in_the_middle(sqlite_store: Store) -> None:
     assert total == 40
 
 
+async def test_hanging_relay_is_asked_few_times(sqlite_store: Store) -> None:
+    """While a relay lets us wait for its refusal, only as many mails ask as there are connections; the rest follow."""
+
+    class Slow(Recorder):
+        async def deliver(self, envelope: Envelope) -> Verdict:
+            self.envelopes.append(envelope)
+            await asyncio.sleep(0.05)
+            raise RelayError("timed out")
+
+    await put(sqlite_store, *guests(40))
+    way = Slow()
+    counts = await Outbox(sqlite_store, Relay(), clock=Clock(), way=way).deliver_due()
+    assert counts == Counter(waiting=room.IN_FLIGHT)
+    assert len(way.envelopes) == relay.CONNECTIONS
+
+
 async def test_unforeseen_error_of_the_way(sqlite_store: Store) -> None:
     """An error that nobody foresaw while sending makes that mail wait, not fail."""
     await put(sqlite_store, "bea@example.org", "carl@example.org")
@@ -360,23 +377,37 @@ async def test_folder(sqlite_store: Store, tmp_path: Path) -> None:
         assert name == f"20261120T080000Z-{identity[1:27]}.eml"
 
 
-async def test_run_wakes(sqlite_store: Store) -> None:
-    """The daemon sends what is there, what it is woken for, and what another process has put; stop ends it."""
+async def test_run(sqlite_store: Store) -> None:
+    """The daemon sends what is there and what another process puts there, over one connection; stop ends it."""
     stop = asyncio.Event()
     async with sink() as found:
         outbox = Outbox(sqlite_store, relay_of(found))
         await put(sqlite_store, "bea@example.org", uid="before")
         task = asyncio.create_task(outbox.run(stop))
         await until(lambda: len(found.taken) == 1)
-        await put(sqlite_store, "bea@example.org", uid="woken")
-        outbox.wake()
-        await until(lambda: len(found.taken) == 2, 0.4)
-        await put(sqlite_store, "bea@example.org", uid="found")
-        await until(lambda: len(found.taken) == 3, 2.0)
+        await put(sqlite_store, "bea@example.org", uid="after")
+        await until(lambda: len(found.taken) == 2, 2.0)
         stop.set()
         await asyncio.wait_for(task, 2)
         assert not found.open
     assert found.connections == 1
+
+
+async def test_run_wakes(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that is woken looks at once, however long it would have waited."""
+    monkeypatch.setattr(room, "POLL", 60.0)
+    stop = asyncio.Event()
+    way = Recorder()
+    outbox = Outbox(sqlite_store, Relay(), way=way)
+    task = asyncio.create_task(outbox.run(stop))
+    await asyncio.sleep(0.2)
+    await put(sqlite_store, "bea@example.org")
+    await asyncio.sleep(0.2)
+    assert not way.envelopes
+    outbox.wake()
+    await until(lambda: way.envelopes != [], 2.0)
+    stop.set()
+    await asyncio.wait_for(task, 2)
 
 
 async def test_run_finds_the_relay_again(

@@ -194,12 +194,14 @@ async def test_one_connection_at_a_time() -> None:
     assert len(found.taken) == 6
 
 
-async def test_all_at_a_dead_relay(unused_tcp_port: int) -> None:
-    """Mails at once to a dead relay all learn that; none waits for a connection of another one."""
-    client = Smtp(Relay(host="127.0.0.1", port=unused_tcp_port))
-    async with asyncio.timeout(5):
-        found = await asyncio.gather(*(client.deliver(envelope()) for _ in range(8)), return_exceptions=True)
-    assert all(isinstance(error, RelayError) for error in found)
+async def test_all_at_a_dead_relay() -> None:
+    """Mails at once to a relay that refuses everybody all learn that from one connection; none waits for ever."""
+    async with sink(Sink({"GREETING": TEMPORARY})) as found, smtp(found) as client, asyncio.timeout(5):
+        errors = await asyncio.gather(*(client.deliver(envelope()) for _ in range(8)), return_exceptions=True)
+        assert all(isinstance(error, RelayError) and "not now" in str(error) for error in errors)
+        assert found.connections == 1
+        found.faults.clear()
+        assert (await client.deliver(envelope())).state == "sent"
 
 
 async def test_cancelled_in_the_middle() -> None:
@@ -259,6 +261,13 @@ async def test_opportunistic(authority: trustme.CA) -> None:
     async with sink(tls=server_context(authority, "other.example.net")) as found, smtp(found) as client:
         assert (await client.deliver(envelope())).state == "sent"
     assert found.encrypted == [True]
+
+
+async def test_extensions_after_starttls(authority: trustme.CA) -> None:
+    """What the relay offers is asked again after STARTTLS, so that a non-ASCII address is not refused by us."""
+    async with sink(tls=server_context(authority)) as found, smtp(found) as client:
+        assert (await client.deliver(envelope("jörg@example.org"))).state == "sent"
+    assert [command.split()[0] for command in found.commands] == ["EHLO", "EHLO", "MAIL", "RCPT"]
 
 
 async def test_opportunistic_without_an_offer() -> None:

@@ -341,6 +341,19 @@ async def test_bad_mail_posts(lite: World) -> None:
     assert lite.inbox.mails == []
 
 
+async def test_a_slow_post(lite: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that does not go on sending is told so and keeps no place."""
+    monkeypatch.setattr("itipd.web.api.PATIENCE", 0.05)
+
+    async def stalls() -> AsyncIterator[bytes]:
+        yield MAIL
+        await asyncio.sleep(5)
+        yield b"."
+
+    problem(await lite.web.post("/v1/mail", content=stalls()), 408, "too_slow")
+    assert lite.inbox.mails == []
+
+
 async def test_our_own_fault_is_try_again(lite: World) -> None:
     """If the inbox fails nothing was written: 503, when to try again, and not a word of what went wrong."""
     lite.inbox.failure = RuntimeError("disk /secret/path is full")

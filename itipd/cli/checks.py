@@ -55,7 +55,8 @@ async def deep_problems(config: Config) -> list[str]:
 
 
 async def _relay_problems(config: Config) -> list[str]:
-    from itipd.relay import RelayError, Smtp
+    from itipd.relay import Smtp
+    from itipd.relay_session import RelayError
 
     try:
         await Smtp(config.relay, timeout=10).probe()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -14,12 +16,27 @@ from itipd.cli.transcripts import sentence
 from itipd.itip.transcript import result
 
 if TYPE_CHECKING:
-    from itipd.itip.model import Decision, Fault, Message, Policy
+    from itipd.inbox import Inbox
+    from itipd.itip.model import Decision, Fault, Message, Report
     from itipd.mail.reading import Reading
-    from itipd.store import Store
+    from itipd.orders import Mail
 
 Rules = list[tuple[str, "Decision | None"]]
 """The rules in the order in which they were tried: name, and the decision of the one that decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One component for one organizer: what would be decided, and the rules on the way there (of a report: none)."""
+
+    organizer: str
+    message: Message | Fault | Report
+    decision: Decision
+    rules: Rules
+
+
+class _Undo(Exception):  # noqa: N818 - no error: the way out of a transaction without a commit
+    """Raised inside a batch, so that nothing of it is written."""
 
 
 @click.command(cls=Command)
@@ -33,6 +50,8 @@ def explain(app: App, file: BinaryIO, now: datetime | None) -> None:
 
 async def _explain(app: App, raw: bytes, at: datetime | None) -> None:
     from itipd.cli.runtime import Pools, now, open_store
+    from itipd.inbox import Inbox
+    from itipd.orders import Mail
     from itipd.replay import addressed, envelope
 
     config = app.config()
@@ -40,14 +59,12 @@ async def _explain(app: App, raw: bytes, at: datetime | None) -> None:
     async with Pools(1) as pools, open_store(config) as store:
         readers = await pools.get(config)
         to = await addressed(readers, raw, found, config.organizers)
-        reading = await readers.read(raw, sender=found.sender, recipients=to, submission=False)
-        cases = [
-            (organizer, message, await _rules(store, organizer, message, reading, config.policy, at or now()))
-            for organizer in to
-            for message in reading.messages
-        ]
+        inbox = Inbox(store, readers, config)
+        mail = Mail(found.sender, to, raw, at or now(), door="replay")
+        reading = await inbox.read(mail)
+        cases = await _cases(inbox, mail, reading)
     if app.as_json:
-        results = [_public(organizer, rules) for organizer, _, rules in cases]
+        results = [_public(case) for case in cases]
         output.one({"message_id": found.message_id, "from": found.from_, "to": list(to), "results": results})
         return
     proof = reading.evidence
@@ -62,54 +79,60 @@ async def _explain(app: App, raw: bytes, at: datetime | None) -> None:
             "quirks": list(reading.quirks),
         }
     )
-    for organizer, message, rules in cases:
-        _show(organizer, message, rules)
+    for case in cases:
+        _show(case)
 
 
-async def _rules(
-    store: Store, organizer: str, message: Message | Fault, reading: Reading, policy: Policy, at: datetime
-) -> Rules:
+async def _cases(inbox: Inbox, mail: Mail, reading: Reading) -> list[Case]:
+    """What the inbox would decide now, in a transaction that is given up; a mail in the journal counts as new."""
+    from itipd.applying import Context, Job
     from itipd.itip.decide import considered
-    from itipd.itip.model import Fault
-    from itipd.mails import of_fault
+    from itipd.itip.model import Message
+    from itipd.transaction import process
 
-    if isinstance(message, Fault):
-        return [("read", of_fault(message))]
-    meeting = await store.meeting(message.uid, organizer)
-    return list(considered(meeting, message, reading.evidence, policy, at))
+    store, config = inbox.store, inbox.config
+    job = Job(mail, mail.received_at, replace(reading, digest=bytes(16)))
+    with suppress(_Undo):
+        async with store.batch() as batch:
+            context = Context(batch, config.policy, inbox.read, store.secret, config.texts.language)
+            await process(context, [job])
+            raise _Undo
+    organizers = [entry.organizer for entry in job.done.entries]  # one entry each, one result for each message in it
+    cases = []
+    for number, decision in enumerate(job.done.results):
+        organizer = organizers[number // len(reading.messages)]
+        message = reading.messages[number % len(reading.messages)]
+        rules: Rules = []
+        if isinstance(message, Message):
+            meeting = await store.meeting(message.uid, organizer)
+            rules = list(considered(meeting, message, reading.evidence, config.policy, mail.received_at))
+        cases.append(Case(organizer, message, decision, rules))
+    return cases
 
 
-def _public(organizer: str, rules: Rules) -> dict[str, Any]:
-    decision = _decided(rules)
+def _public(case: Case) -> dict[str, Any]:
+    decision = case.decision
     return result(decision) | {
-        "organizer": organizer,
+        "organizer": case.organizer,
         "detail": decision.detail,
         "sentence": decision.reason.sentence,
         "section": decision.reason.section,
-        "rules": [{"rule": name, "applies": found is not None} for name, found in rules],
+        "rules": [{"rule": name, "applies": found is not None} for name, found in case.rules],
     }
 
 
-def _decided(rules: Rules) -> Decision:
-    """The decision of the last rule: it is the one that decided."""
-    decision = rules[-1][1]
-    if decision is None:
-        raise LookupError(f"the rule {rules[-1][0]} ends its table without a decision")
-    return decision
-
-
-def _show(organizer: str, message: Message | Fault, rules: Rules) -> None:
+def _show(case: Case) -> None:
     from itipd.itip.decide import RULES
 
-    tried = RULES.get(message.method or "", ())
+    decision = case.decision
+    tried = RULES.get(decision.method or "", ())
     says = {rule.__name__: (rule.__doc__ or "").strip().partition("\n")[0] for rule in tried}
     click.echo()
-    title = f"{message.method or 'no METHOD'} {message.uid or 'no UID'} for {organizer}"
+    title = f"{decision.method or 'no METHOD'} {decision.uid or 'no UID'} for {case.organizer}"
     click.echo(click.style(output.cell(title), bold=True))
-    for name, found in rules:
+    for name, found in case.rules:
         mark = click.style("->", fg="green") if found is not None else "  "
-        click.echo(f" {mark} {name.replace('_', ' ')}: {says.get(name, '') if found is None else ''}".rstrip(": "))
-    decision = _decided(rules)
+        click.echo(f" {mark} {name.replace('_', ' ')}: {says.get(name, '')}".rstrip(": "))
     click.echo(f"    {decision.reason.sentence} ({decision.reason.section})")
     if decision.detail:
         click.echo(f"    {output.cell(decision.detail)}")

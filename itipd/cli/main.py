@@ -12,6 +12,7 @@ from itipd.cli.base import Group
 
 COMMANDS = {
     "serve": ("serve:serve", "Run the daemon."),
+    "demo": ("demo:demo", "The whole story in a minute, on a temporary database."),
     "init": ("setup:init", "Write a commented itipd.toml and show how a relay hands mail over."),
     "check-config": ("setup:check_config", "Name every mistake in the configuration."),
     "meeting": ("meeting:meeting", "Register, change, show and cancel meetings."),

@@ -35,6 +35,7 @@ AHEAD = timedelta(days=1)  # a DTSTAMP further in the future counts as the recei
 QUIET = timedelta(hours=1)  # at most one automatic answer to automatic mail in this time (RFC 3834 §2)
 PARTSTATS = frozenset({NEEDS_ACTION, "ACCEPTED", "DECLINED", "TENTATIVE", "DELEGATED", "COMPLETED", "IN-PROCESS"})
 POLICY_WORDS = frozenset({"sender", "party_crasher", "counter", "stale_reply", "delegation", "location"})
+LAST = 1_000_000  # position of those whom no file of the organizer's lists
 MAX_CHAIN = 8  # rows of delegators looked at, whatever the data says
 
 
@@ -157,7 +158,7 @@ def row_at(case: Case) -> Attendee:
         return row
     if case.guest is None:
         shown = {name: values for name, values in case.line.params.items() if name in ("CN", "CUTYPE", "EMAIL")}
-        return Attendee(case.address, rid, params=shown, listed=False, delegated_from=case.delegators)
+        return Attendee(case.address, rid, LAST, params=shown, listed=False, delegated_from=case.delegators)
     guest = case.guest
     return Attendee(
         case.address,
@@ -233,7 +234,8 @@ def delegate_row(case: Case, address: str) -> Attendee:
         role = case.guest.params.get("ROLE") if case.guest is not None else None
         if role:
             shown["ROLE"] = role  # the delegate stands in for the delegator
-        known = Attendee(address, rid, params=shown, listed=False, rsvp=True, reset_sequence=case.reset)
+        beside = case.guest.position if case.guest is not None else LAST
+        known = Attendee(address, rid, beside, shown, listed=False, rsvp=True, reset_sequence=case.reset)
     if known.removed:
         known = replace(known, removed=False, partstat=NEEDS_ACTION, revision=None)
     delegators = tuple(dict.fromkeys((*known.delegated_from, case.address)))

@@ -63,16 +63,16 @@ def _resolve(tzid: str, zones: Mapping[str, Component]) -> tuple[tzinfo | None, 
 @lru_cache(maxsize=1024)
 def iana_name(tzid: str) -> tuple[str | None, str | None]:
     """The IANA name for an IANA name in any case, a vendor's form of one, or a Windows name; and the quirk it is."""
-    names = _names()
+    known = iana_names()
     lower = tzid.lower()
-    if lower in names:
-        return names[lower], None
+    if lower in known:
+        return known[lower], None
     if "/" in tzid:
         # `/freeassociation.sourceforge.net/Tzfile/Europe/Paris`, `/mozilla.org/20050126_1/America/Argentina/Salta`,
         # `tzone://Microsoft/Utc`: the name is the last one to three parts. A single part only behind a real prefix.
         parts = [part for part in lower.split("/") if part]
         for count in (3, 2, 1) if tzid[0] == "/" or "://" in tzid else (3, 2):
-            name = names.get("/".join(parts[-count:]))
+            name = known.get("/".join(parts[-count:]))
             if name is not None and count < len(parts):
                 return name, "vanity_tzid"
     name = _windows().get(lower)
@@ -80,8 +80,8 @@ def iana_name(tzid: str) -> tuple[str | None, str | None]:
 
 
 @cache
-def _names() -> Mapping[str, str]:
-    """Lower-case name -> IANA name: the fixed set, the same on every machine."""
+def iana_names() -> Mapping[str, str]:
+    """Lower-case name -> IANA name: the fixed set of the tzdata package, the same on every machine."""
     text = resources.files("tzdata").joinpath("zones").read_text("ascii")
     names = {name.lower(): name for name in text.split() if name != "Factory"}
     return names | {"z": "UTC", "coordinated universal time": "UTC"}
@@ -93,13 +93,13 @@ def _windows() -> Mapping[str, str]:
     # Imported when the first such name comes: it takes a tenth of a second, and most commands never need it.
     from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
-    names = _names()
-    return {windows.lower(): name for windows, name in WINDOWS_TO_OLSON.items() if name.lower() in names}
+    known = iana_names()
+    return {windows.lower(): name for windows, name in WINDOWS_TO_OLSON.items() if name.lower() in known}
 
 
 @cache
 def _iana(name: str) -> tzinfo:
-    """The zone of a name out of `_names`, from the tzdata package: never from what the machine happens to have."""
+    """The zone of a name out of `iana_names`, from the tzdata package: never from what the machine happens to have."""
     if name == "UTC":
         return UTC
     with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:

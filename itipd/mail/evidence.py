@@ -22,9 +22,11 @@ _MAILBOX = re.compile(
     rf"(?:(?:{_ATOM}|{_QUOTED}|[ \t])*+<[ \t]*([^\s<>(),:;]+)[ \t]*>"
     r"|([^\s<>(),:;]+)(?:[ \t]+\([^()<>@\\\x00-\x08\x0a-\x1f\x7f]*\))?)[ \t]*"
 )
-_RESULT = re.compile(r"\s*([A-Za-z][\w-]*)\s*(?:/\s*\d+\s*)?=\s*([A-Za-z]+)", re.ASCII)
+_RESULT = re.compile(r"\s*+([A-Za-z][\w-]*+)\s*+(?:/\s*+\d++\s*+)?=\s*+([A-Za-z]++)", re.ASCII)
 # A quoted string that is no value (reason="...") is passed over, so that nothing inside it looks like a property.
-_PROPERTY = re.compile(r'([A-Za-z][\w-]*\s*\.\s*[A-Za-z][\w-]*)\s*=\s*((?:"[^"]*"|[^\s;"])++)|"[^"]*"', re.ASCII)
+_PROPERTY = re.compile(
+    r'(?<![\w-])([A-Za-z][\w-]*+\s*+\.\s*+[A-Za-z][\w-]*+)\s*+=\s*+((?:"[^"]*+"|[^\s;"])++)|"[^"]*+"', re.ASCII
+)
 _PIECE = re.compile(r'[^\\"()]++|\\.|["()\\]', re.DOTALL)
 _NO_MAIL_BACK = frozenset({"bulk", "list", "junk"})
 

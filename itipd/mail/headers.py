@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
 from itipd.itip.model import clean
-from itipd.mail.header_lines import header as header  # until compose moves
-from itipd.mail.header_lines import mailbox as mailbox
-from itipd.mail.header_lines import unstructured as unstructured
 
 # Possessive quantifiers throughout: nothing here can backtrack.
 _LINES = rb"[!-9;-~]++[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)"

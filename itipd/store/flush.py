@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Insert, Table, Update, bindparam, delete, insert, text, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, insert, literal_column, text, update
 
 from itipd.itip.uids import uid_key
 from itipd.store import rows
 from itipd.store.listing import dialect_of
+from itipd.store.prepared import Prepared
 from itipd.store.schema import attendees, deliveries, events, journal, meetings, outcomes, proposals, sendings
 from itipd.store.values import Conflict, Entry, Loaded, MeetingKey, OutcomeRow, Ref, Sending
 
@@ -251,9 +252,7 @@ def _delivery_rows(sendings_: Iterable[tuple[Ref, Sending]], ids: Sequence[int])
 
 
 def _insert(connection: Connection, table: Table, listed: Iterable[Row]) -> None:
-    found = list(listed)
-    if found:
-        connection.execute(_insert_statement(table), found)
+    _insert_statement(table).run(connection, list(listed))
 
 
 def _update(connection: Connection, table: Table, key: tuple[str, ...], listed: Iterable[Row]) -> None:
@@ -264,33 +263,30 @@ def _prefixed(listed: Iterable[Row], key: tuple[str, ...]) -> list[Row]:
     return [{("k_" if name in key else "v_") + name: value for name, value in row.items()} for row in listed]
 
 
-def _run(connection: Connection, table: Table, statement: Update | Delete, listed: list[Row]) -> None:
-    if listed:
-        touched = connection.execute(statement, listed).rowcount
-        if touched != len(listed):
-            raise Conflict(f"{table.name}: {touched} of {len(listed)} rows are as they were read; try again")
+def _run(connection: Connection, table: Table, statement: Prepared, listed: list[Row]) -> None:
+    touched = statement.run(connection, listed)
+    if touched != len(listed):
+        raise Conflict(f"{table.name}: {touched} of {len(listed)} rows are as they were read; try again")
 
 
 @cache
-def _insert_statement(table: Table) -> Insert:
-    return insert(table)
+def _insert_statement(table: Table) -> Prepared:
+    return Prepared(insert(table))
 
 
 @cache
-def _update_statement(table: Table, key: tuple[str, ...]) -> Update:
+def _update_statement(table: Table, key: tuple[str, ...]) -> Prepared:
     values: dict[Any, Any] = {column: bindparam("v_" + column.name) for column in table.c if column.name not in key}
-    return update(table).where(*(table.c[name] == bindparam("k_" + name) for name in key)).values(values)
+    return Prepared(update(table).where(*(table.c[name] == bindparam("k_" + name) for name in key)).values(values))
 
 
 @cache
-def _delete_statement(table: Table, key: tuple[str, ...]) -> Delete:
-    return delete(table).where(*(table.c[name] == bindparam("k_" + name) for name in key))
+def _delete_statement(table: Table, key: tuple[str, ...]) -> Prepared:
+    return Prepared(delete(table).where(*(table.c[name] == bindparam("k_" + name) for name in key)))
 
 
 @cache
-def _close_statement() -> Update:
-    return (
-        update(outcomes)
-        .where(outcomes.c.id == bindparam("k_id"), outcomes.c.state == "open")
-        .values(state=bindparam("v_state"))
-    )
+def _close_statement() -> Prepared:
+    still_open = outcomes.c.state == literal_column("'open'")
+    chosen = and_(outcomes.c.id == bindparam("k_id"), still_open)
+    return Prepared(update(outcomes).where(chosen).values(state=bindparam("v_state")))

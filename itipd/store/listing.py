@@ -5,14 +5,13 @@ SQLite reads the JSON list by json_each, PostgreSQL by json_to_recordset. No lim
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Connection, Text, bindparam, cast, column, func, literal_column, type_coerce
 from sqlalchemy.sql.elements import ColumnElement
 
-from itipd.store.types import tidy
+from itipd.store.types import tidy, to_json
 
 TEXT, NUMBER = Text(), BigInteger()
 
@@ -41,10 +40,10 @@ class Keys:
 def packed(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """The parameter for a statement over `Keys`."""
     rows = list(rows)
-    text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+    text = to_json(rows)
     if "\\u0000" in text:  # PostgreSQL has no NUL; no stored key has one either
         rows = [{name: tidy(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]
-        text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+        text = to_json(rows)
     return {"keys": tidy(text)}
 
 

@@ -39,14 +39,13 @@ from itipd.web.respond import (
     tagged,
 )
 
-LINE = ("uid", "organizer", "summary", "status", "sequence", "start", "end", "counts")
-"""The keys of a line of `itipd status --json`; the page is given more."""
-
 PARTSTATS = ("NEEDS-ACTION", "ACCEPTED", "DECLINED", "TENTATIVE", "DELEGATED", "COMPLETED", "IN-PROCESS")
 PROBLEM: dict[str, Any] = {
     "description": "A problem (RFC 9457)",
     "content": {"application/problem+json": {"schema": shapes.Problem.model_json_schema()}},
 }
+BODIES = 32  # mails that are taken in at a time: more would only fill the memory
+PATIENCE = 60.0  # seconds that a client may take to send one
 MAIL_BODY = {"required": True, "content": {"message/rfc822": {"schema": {"type": "string", "format": "binary"}}}}
 
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
@@ -147,10 +146,14 @@ async def _body(request: Request, limit: int) -> bytes:
     if announced.isdecimal() and int(announced) > limit:
         raise too_large
     found = bytearray()
-    async for chunk in request.stream():
-        found += chunk
-        if len(found) > limit:
-            raise too_large
+    try:
+        async with asyncio.timeout(PATIENCE):
+            async for chunk in request.stream():
+                found += chunk
+                if len(found) > limit:
+                    raise too_large
+    except TimeoutError:
+        raise Problem(Kind.TOO_SLOW, f"The mail was not there after {PATIENCE:g} seconds.") from None
     if not found.strip():
         raise Problem(Kind.EMPTY_MAIL, "Found an empty body, expected a mail (message/rfc822).")
     return bytes(found)
@@ -165,12 +168,13 @@ def _ok(shape: type[BaseModel] | None, *media_types: str) -> dict[int | str, dic
 def router(store: Store, inbox: Inbox, config: Config) -> APIRouter:
     """The routes under /v1."""
     routes = APIRouter(prefix="/v1", responses={"default": PROBLEM})
+    bodies = asyncio.Semaphore(BODIES)
 
     @routes.get("/meetings", responses=_ok(shapes.MeetingPage))
     async def meetings(request: Request, limit: Limit = 100, cursor: Cursor = None, search: Search = "") -> Response:
         """All meetings, a line each, as `itipd status --json`; `q` searches."""
         lines, next_ = await store.meeting_lines(limit, cursor_of(cursor), clean(search.strip(), 200) or None)
-        return page(request, "meetings", [{name: line[name] for name in LINE} for line in lines], next_)
+        return page(request, "meetings", lines, next_)
 
     @routes.get("/meetings/{uid:uid}/attendees", responses=_ok(shapes.AttendeePage))
     async def attendees(request: Request, uid: str, organizer: Owner = None, partstat: PartStats = None) -> Response:
@@ -212,21 +216,22 @@ def router(store: Store, inbox: Inbox, config: Config) -> APIRouter:
     @routes.post("/mail", responses=_ok(shapes.Receipt), openapi_extra={"requestBody": MAIL_BODY})
     async def post_mail(request: Request, recipient: Recipients = None, sender: Sender = None) -> Response:
         """Takes a mail as the SMTP door does: the answer comes after the commit, and a bad mail is an outcome."""
-        data = await _body(request, config.smtp.max_message_size)
-        client = request.client.host if request.client else ""
-        found = await asyncio.to_thread(envelope, data)
-        mail = Mail(
-            sender=_sender(sender) if sender is not None else found.sender,
-            recipients=_named(recipient, config.organizers) if recipient else found.candidates,
-            raw=data,
-            received_at=datetime.now(UTC),
-            client=client,
-            door="http",
-            trusted=_trusted(client, config.smtp.trusted_networks),
-        )
-        if not recipient:
-            mail = replace(mail, recipients=await _addressed(mail, inbox, config.organizers))
-        return receipt_of(await committed(inbox.submit(mail)))
+        async with bodies:
+            data = await _body(request, config.smtp.max_message_size)
+            client = request.client.host if request.client else ""
+            found = await asyncio.to_thread(envelope, data)
+            mail = Mail(
+                sender=_sender(sender) if sender is not None else found.sender,
+                recipients=_named(recipient, config.organizers) if recipient else found.candidates,
+                raw=data,
+                received_at=datetime.now(UTC),
+                client=client,
+                door="http",
+                trusted=_trusted(client, config.smtp.trusted_networks),
+            )
+            if not recipient:
+                mail = replace(mail, recipients=await _addressed(mail, inbox, config.organizers))
+            return receipt_of(await committed(inbox.submit(mail)))
 
     @routes.get("/outbox")
     async def outbox(

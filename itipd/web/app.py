@@ -41,6 +41,7 @@ def create_app(store: Store, inbox: Inbox, config: Config) -> FastAPI:
         openapi_url="/openapi.json",
         docs_url=None,  # both would load their scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # an address is one address
         exception_handlers={Problem: _problem, HTTPException: _http, RequestValidationError: _validation},
     )
     app.add_middleware(Guard, access=access(config))
@@ -139,11 +140,13 @@ async def serve_http(app: ASGIApp, host: str, port: int) -> Serving:
     config = uvicorn.Config(
         app,
         log_config=None,
+        log_level="error",  # a client's nonsense is no event of ours
         access_log=False,
         lifespan="off",
         ws="none",
         proxy_headers=False,
         server_header=False,
+        limit_concurrency=1000,
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=65_536,
     )

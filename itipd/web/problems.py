@@ -39,6 +39,7 @@ class Kind(StrEnum):
     UNKNOWN_PROPOSAL = "unknown_proposal", 404, "There is no such proposal"
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "This method is not offered here"
     NOT_ACCEPTABLE = "not_acceptable", 406, "None of the accepted media types is offered"
+    TOO_SLOW = "too_slow", 408, "The request took too long to arrive"
     PROPOSAL_CLOSED = "proposal_closed", 409, "The proposal is no longer open"
     TOO_LARGE = "too_large", 413, "The mail is larger than allowed"
     WRONG_HOST = "wrong_host", 421, "This server does not answer to that name"

@@ -15,7 +15,7 @@ depends_on = None
 
 _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-_TIME = sa.DateTime(timezone=True).with_variant(sa.String(26), "sqlite")
+_TIME = sa.DateTime(timezone=True).with_variant(sa.String(32), "sqlite")
 _OPEN = sa.text("state = 'open'")
 _MAIL = sa.text("kind IN ('mail', 'submission')")
 _STUCK = sa.text("state IN ('failed', 'held')")
