@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -134,7 +136,7 @@ def test_put_registers_and_status_tells(itipd: Itipd) -> None:
     assert line == {key: status[key] for key in "uid organizer summary status sequence start end counts".split()}
     text = itipd("status", "a@example.com").out
     assert "Planning" in text
-    assert re.search(rf"{BOB} +Bob +REQ-PARTICIPANT +NEEDS-ACTION", text)
+    assert re.search(rf"{BOB} +Bob +REQ +NEEDS-ACTION", text)
     assert "\x1b" not in text
 
 
@@ -469,6 +471,23 @@ def test_check_config_names_everything(itipd: Itipd) -> None:
     ]
     deep = itipd("check-config", "--deep", "--json").json["problems"]
     assert any(problem.startswith("relay 127.0.0.1:1") for problem in deep)
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_colours_only_on_a_terminal_that_wants_them(itipd: Itipd, no_color: str, coloured: bool) -> None:
+    """On a terminal there are colours, unless NO_COLOR says no; in a pipe there are none (see above)."""
+    itipd.put(event("a@example.com"))
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "itipd.cli.main", "status", "a@example.com", "--database", itipd.database]
+    env = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    env |= {"TERM": "xterm", "NO_COLOR": no_color}
+    done = subprocess.run(words, stdout=theirs, stderr=subprocess.DEVNULL, env=env, check=False)
+    os.close(theirs)
+    shown = os.read(ours, 65536)
+    os.close(ours)
+    assert done.returncode == 0
+    assert b"CONFIRMED" in shown
+    assert (b"\x1b[32m" in shown) is coloured
 
 
 def test_json_is_json_for_every_list(itipd: Itipd) -> None:

@@ -103,6 +103,11 @@ FOLDS = {
         "ATTENDEE;CN=Alexandra",
         "ina;PARTSTAT=ACCEPTED:mailto:a-very-long-name@example.com",
     ),
+    "in three pieces, before capitals": (
+        "ATTENDEE;ROLE=RE",
+        "Q-",
+        "PARTICIPANT;PARTSTAT=ACCEPTED:mailto:a-very-long-name@example.com",
+    ),
     "in three pieces": ("ATTENDEE;PARTSTAT=ACCE", "PTED:mailto:a-very-", "long-name@example.com"),
 }
 

@@ -31,7 +31,7 @@ def play() -> Iterator[Play]:
     """Plays one folder; all share one event loop and its reader processes."""
 
     async def stop() -> None:
-        await pools.__aexit__()
+        await pools.__aexit__(None, None, None)
 
     with asyncio.Runner() as runner:
         pools = Pools(1)

@@ -59,8 +59,10 @@ def read(raw: bytes, *, submission: bool = False, sender: str = "b@example.com",
 
 
 def reasons(found: Reading) -> list[str]:
-    """The reasons of the faults, the methods of the messages."""
-    return [m.reason if isinstance(m, Fault) else m.method for m in found.messages]
+    """The reasons of the faults, the methods of the messages, the actions of the delivery reports."""
+    return [
+        m.reason if isinstance(m, Fault) else m.method if isinstance(m, Message) else m.action for m in found.messages
+    ]
 
 
 def test_a_reply_is_read() -> None:
@@ -106,7 +108,20 @@ def test_a_copy_with_other_quirks_has_one_effect() -> None:
     copy = part.replace(b"PRODID:-//Example//EN\n", b"")
     found = read(head + part + copy + b"--b--\n")
     assert reasons(found) == ["REPLY"]
+    assert isinstance(found.messages[0], Message)
     assert "no_prodid" not in found.messages[0].quirks
+
+
+def test_a_delivery_report_is_read() -> None:
+    """A mail without a calendar of its own that is a delivery report gives its recipients (rules.md §11)."""
+    raw = (
+        b"From: mailer-daemon@example.org\nContent-Type: multipart/report; report-type=delivery-status; boundary=r\n\n"
+        b"--r\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; mx\n\n"
+        b"Final-Recipient: rfc822;b@example.com\nAction: failed\nStatus: 5.1.1\n\n"
+        b"--r\nContent-Type: message/rfc822\n\n" + REQUEST.replace(b"boundary=b", b"boundary=b2") + b"--r--\n"
+    )
+    found = read(raw, sender="<>")
+    assert (reasons(found), found.evidence.automatic) == (["failed"], True)
 
 
 def test_no_calendar_part() -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: DTZ001 - wall clocks of iCalendar are naive by nature
 """Times and zones: what a TZID means, what a stranger's VTIMEZONE may cost, and what we write ourselves."""
 
 from __future__ import annotations
@@ -235,7 +236,7 @@ def test_definitions_that_are_refused(component: Component) -> None:
 
 
 def test_the_costliest_definition_is_cheap() -> None:
-    """Twenty observances that change as often as allowed answer a thousand questions within a second of CPU."""
+    """Twenty observances that change every day, the most that is followed, answer within two seconds of CPU."""
     rule = "RRULE:FREQ=YEARLY;BYMONTH=1,2,3,4,5,6,7,8,9,10,11,12;BYDAY=MO,TU,WE,TH,FR,SA,SU"
     one = f"BEGIN:STANDARD\nDTSTART:16010101T000000\nTZOFFSETFROM:+0100\nTZOFFSETTO:+0200\n{rule}\nEND:STANDARD\n"
     component = zones_from_text(f"BEGIN:VTIMEZONE\nTZID:X\n{one * 20}END:VTIMEZONE\n")["X"]
@@ -372,7 +373,7 @@ def test_what_we_write_is_what_the_zone_is(since: int) -> None:
         assert text is not None
         own, known = ownzone.read(zones_from_text(text)[name]), resolve(name, {})
         assert own is not None, name
-        for week in range(0, 2500, 11):
+        for week in range(0, 2500, 29):
             instant = datetime(since, 1, 1, 12, tzinfo=UTC) + timedelta(weeks=week, hours=7 * week % 24)
             assert instant.astimezone(own).replace(tzinfo=None) == instant.astimezone(known).replace(tzinfo=None), name
 

@@ -8,7 +8,7 @@ from typing import BinaryIO
 import click
 
 from itipd.cli import output
-from itipd.cli.base import BAD_DATA, TRY_AGAIN, App, Command, Failure, pass_app, run
+from itipd.cli.base import BAD_DATA, App, Command, Failure, pass_app, run
 from itipd.itip.transcript import result
 
 
@@ -38,7 +38,6 @@ async def _ingest(app: App, raw: bytes, recipients: tuple[str, ...], sender: str
     from itipd.cli.runtime import Pools, now, open_inbox, open_store
     from itipd.itip.addresses import canonical, served
     from itipd.orders import Mail
-    from itipd.readers import ReadersError
     from itipd.replay import addressed, envelope
 
     config = app.config()
@@ -59,9 +58,6 @@ async def _ingest(app: App, raw: bytes, recipients: tuple[str, ...], sender: str
             raise Failure(f"recipients: found {output.cell(named)}, expected an address of `organizers`", BAD_DATA)
         async with open_inbox(store, readers, config) as inbox:
             mail = Mail(found.sender, to, raw, now(), door="submission" if submission else "ingest")
-            try:
-                receipt = await inbox.submit(mail)
-            except ReadersError as error:
-                raise Failure(str(error), TRY_AGAIN) from None
+            receipt = await inbox.submit(mail)
     if app.as_json:
         output.one({"id": receipt.id, "results": [result(decision) for decision in receipt.results]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -63,7 +64,8 @@ def main(args: list[str] | None = None) -> Any:
         if hasattr(stream, "reconfigure"):
             # A terminal that cannot show a letter of a name must not make the command fail.
             stream.reconfigure(errors="backslashreplace")
-    return cli(args, prog_name="itipd")
+    # https://no-color.org: set and not empty. click itself looks only whether there is a terminal.
+    return cli(args, prog_name="itipd", color=False if os.environ.get("NO_COLOR") else None)
 
 
 if __name__ == "__main__":

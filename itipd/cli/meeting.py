@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from itipd.orders import Receipt
     from itipd.store import Store
 
-LINE = ("uid", "summary", "start", "status", "sequence", "accepted", "declined", "tentative", "open", "organizer")
+LINE = ("uid", "summary", "start", "status", "sequence", "yes", "no", "maybe", "open")
+COUNTS = {"yes": "ACCEPTED", "no": "DECLINED", "maybe": "TENTATIVE", "open": "NEEDS-ACTION"}
 ATTENDEE = ("address", "name", "role", "partstat", "replied_at", "comment", "schedule_status")
 
 AHEAD = 64
@@ -193,10 +194,9 @@ async def _list(app: App) -> None:
             return
         found = [line async for line in _lines(store)]
         for line in found:
-            counts = line["counts"]
-            line |= {name.lower(): counts[name] for name in ("ACCEPTED", "DECLINED", "TENTATIVE")}
-            line["open"] = counts["NEEDS-ACTION"]
-        output.rows(found, LINE, as_json=False, empty="No meetings.")
+            line |= {name: line["counts"][word] for name, word in COUNTS.items()}
+        several = len({line["organizer"] for line in found}) > 1
+        output.rows(found, (*LINE, "organizer") if several else LINE, as_json=False, empty="No meetings.")
 
 
 async def _lines(store: Store) -> AsyncIterator[dict[str, Any]]:
@@ -240,4 +240,5 @@ def _attendees(title: str, attendees: list[dict[str, Any]]) -> None:
     click.echo()
     if title:
         click.echo(click.style(title, bold=True))
-    output.rows(attendees, ATTENDEE, as_json=False, empty="No attendees.")
+    found = [one | {"role": one["role"].removesuffix("-PARTICIPANT")} for one in attendees]
+    output.rows(found, ATTENDEE, as_json=False, empty="No attendees.")

@@ -6,6 +6,7 @@ Texts from mails and calendars lose their controls here, so that nobody's mail c
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
@@ -15,6 +16,14 @@ import click
 
 from itipd.plain import plain
 
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d")
+_WHOLE = frozenset(
+    ("id", "address", "attendee", "partstat", "state", "status", "outcome", "method", "start", "at", "received_at")
+)
+"""Columns whose words are not broken where the terminal is narrow, as long as others can be."""
+
+_HEADS = {"sequence": "seq", "schedule_status": "sent", "recurrence_id": "instance", "next_attempt": "next"}
+
 _COLOURS = {
     **dict.fromkeys(("updated", "added", "ACCEPTED", "COMPLETED", "sent", "CONFIRMED", "accepted", "ok"), "green"),
     **dict.fromkeys(("error", "failed", "DECLINED", "CANCELLED", "cancelled", "declined"), "red"),
@@ -23,9 +32,14 @@ _COLOURS = {
 }
 
 
+def say(text: str = "") -> None:
+    """A line on stdout; above the progress bar where there is one (it has taken the place of sys.stdout)."""
+    click.echo(text, file=sys.stdout)
+
+
 def one(value: Mapping[str, Any]) -> None:
     """One JSON object on one line."""
-    click.echo(dumps(value))
+    say(dumps(value))
 
 
 def dumps(value: object, indent: int | None = None) -> str:
@@ -49,7 +63,7 @@ def rows(lines: Iterable[Mapping[str, Any]], columns: Sequence[str], *, as_json:
         return
     found = [[line.get(column) for column in columns] for line in lines]
     if not found:
-        click.echo(empty)
+        say(empty)
         return
     table(columns, found)
 
@@ -64,13 +78,15 @@ def table(columns: Sequence[str], found: Sequence[Sequence[Any]]) -> None:
     console = Console(file=sys.stdout, width=None if terminal else 1000, highlight=False)
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        drawn.add_column(column.replace("_", " ").upper(), overflow="fold")
+        drawn.add_column(
+            _HEADS.get(column, column.replace("_", " ")).upper(), overflow="fold", no_wrap=column in _WHOLE
+        )
     for cells in found:
         drawn.add_row(*(Text(text := cell(value), style=_COLOURS.get(text, "")) for value in cells))
     with console.capture() as capture:
         console.print(drawn)
     for line in capture.get().splitlines():
-        click.echo(line.rstrip())
+        say(line.rstrip())
 
 
 def fields(values: Mapping[str, Any]) -> None:
@@ -78,7 +94,7 @@ def fields(values: Mapping[str, Any]) -> None:
     width = max(len(name) for name in values)
     for name, value in values.items():
         text = cell(value)
-        click.echo(f"{name.replace('_', ' ')}:{' ' * (width - len(name))} {click.style(text, fg=_COLOURS.get(text))}")
+        say(f"{name.replace('_', ' ')}:{' ' * (width - len(name))} {click.style(text, fg=_COLOURS.get(text))}")
 
 
 def cell(value: object) -> str:
@@ -88,9 +104,10 @@ def cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return value.isoformat(" ", "seconds")
+        value = value.isoformat()
     if isinstance(value, list | tuple):
         return ", ".join(cell(part) for part in value)
     if isinstance(value, Mapping):
         return " ".join(f"{cell(key)}={cell(part)}" for key, part in value.items())
-    return plain(value, 1000)
+    text = plain(value, 1000)
+    return text[:10] + " " + text[11:16] + text[-6:].replace("+00:00", "Z") if _TIME.fullmatch(text) else text

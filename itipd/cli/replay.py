@@ -121,7 +121,7 @@ class Play:
     def _items(self) -> Iterator[Item | Scenario]:
         from itipd.replay import walk
 
-        with progress(self.options.paths) as advance:
+        with progress(self.options.paths, as_json=self.app.as_json) as advance:
             for path in self.options.paths:
                 try:
                     for item in walk(path, self.config.smtp.max_message_size):
@@ -192,10 +192,10 @@ class Play:
             output.one(line)
             return
         for found in line["results"]:
-            click.echo(f"{output.cell(line['source'])}: {sentence(found)}")
+            output.say(f"{output.cell(line['source'])}: {sentence(found)}")
         if not line["results"]:
             said = line.get("response") or "no recipient is an organizer here; nothing was decided"
-            click.echo(f"{output.cell(line['source'])}: {output.cell(said)}")
+            output.say(f"{output.cell(line['source'])}: {output.cell(said)}")
 
     # -- scenario folders ----------------------------------------------------------------------------------------
 
@@ -231,13 +231,13 @@ class Play:
         if self.app.as_json:
             return
         if self.options.check:
-            click.echo(
+            output.say(
                 f"{self.folders} scenarios, {self.wrong} differ."
                 if self.wrong
                 else f"{self.folders} scenarios, all as expected."
             )
         if self.mails:
-            click.echo(f"\n{self.mails} mails")
+            output.say(f"\n{self.mails} mails")
             rows = [(number, *words) for words, number in sorted(self.counts.items())]
             if rows:
                 output.table(("results", "outcome", "reason"), rows)

@@ -123,8 +123,13 @@ class Pools:
     async def __aenter__(self) -> Pools:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         await self._stack.aclose()
+        if error is not None and self._started:
+            from itipd.readers import ReadersError
+
+            if isinstance(error, ReadersError):
+                raise Failure(f"reader processes: {error}", TRY_AGAIN) from None
 
     async def get(self, config: Config) -> Readers:
         """The pool for `config`, started at its first use."""

@@ -27,15 +27,15 @@ def sentence(found: dict[str, Any]) -> str:
 
 def show(found: dict[str, Any]) -> None:
     """A transcript for people."""
-    click.echo(click.style(output.cell(found["scenario"]), bold=True))
+    output.say(click.style(output.cell(found["scenario"]), bold=True))
     for step in found["steps"]:
         for line in step["results"] or [None]:
             said = sentence(line) if line else "nothing was decided"
-            click.echo(f"  {output.cell(step['step'])}: {said}")
+            output.say(f"  {output.cell(step['step'])}: {said}")
     for meeting in found["meetings"]:
-        click.echo(f"  {output.cell(meeting['uid'])} {meeting['status']} {output.cell(meeting['counts'])}")
+        output.say(f"  {output.cell(meeting['uid'])} {meeting['status']} {output.cell(meeting['counts'])}")
     for mail in found["outbox"]:
-        click.echo(f"  {mail['state']}: {mail['method']} to {output.cell(mail['to'])}")
+        output.say(f"  {mail['state']}: {mail['method']} to {output.cell(mail['to'])}")
 
 
 def accept(file: Path, found: dict[str, Any], *, as_json: bool) -> None:
@@ -47,7 +47,7 @@ def accept(file: Path, found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         output.one({"scenario": found["scenario"], "changed": changed})
     else:
-        click.echo(f"{'written' if changed else 'unchanged'} {output.cell(found['scenario'])}")
+        output.say(f"{'written' if changed else 'unchanged'} {output.cell(found['scenario'])}")
 
 
 def check(file: Path, found: dict[str, Any], *, as_json: bool) -> bool:
@@ -64,16 +64,18 @@ def check(file: Path, found: dict[str, Any], *, as_json: bool) -> bool:
         output.one({"scenario": found["scenario"], "ok": not lines, "differences": lines})
         return not lines
     words = click.style("FAIL", fg="red") if lines else click.style("ok", fg="green")
-    click.echo(f"{words} {output.cell(found['scenario'])}")
+    output.say(f"{words} {output.cell(found['scenario'])}")
     for line in lines:
-        click.echo(f"  {output.cell(line)}")
+        output.say(f"  {output.cell(line)}")
     return not lines
 
 
 @contextmanager
-def progress(paths: Sequence[Path]) -> Iterator[Callable[[Item | Scenario], None]]:
-    """A bar on stderr, where that is a terminal; the function moves it on."""
-    if not sys.stderr.isatty():
+def progress(paths: Sequence[Path], *, as_json: bool) -> Iterator[Callable[[Item | Scenario], None]]:
+    """A bar on stderr, where that is a terminal; the function moves it on. None over JSON on the same terminal."""
+    # What is printed goes above the bar, but only where both are the same terminal.
+    both = sys.stdout.isatty()
+    if not sys.stderr.isatty() or (as_json and both):
         yield lambda item: None
         return
     from rich.console import Console
@@ -82,8 +84,6 @@ def progress(paths: Sequence[Path]) -> Iterator[Callable[[Item | Scenario], None
     from itipd.replay import Scenario, size
 
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # What is printed goes above the bar, but only where both are the same terminal.
-    both = sys.stdout.isatty()
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=both) as bar:
         task = bar.add_task("", total=sum(map(size, paths)))
         yield lambda item: bar.advance(task, size(item.path) if isinstance(item, Scenario) else item.size)

@@ -33,10 +33,7 @@ def _canonical(text: str) -> str | None:
     text = text.strip(" \t")
     for _ in range(2):  # some gateways write the scheme twice
         if text[:7].lower() == "mailto:":
-            try:
-                text = unquote(text[7:], errors="strict")  # RFC 6068 §2
-            except UnicodeDecodeError:
-                return None
+            text = unquote(text[7:])  # RFC 6068 §2; what is no UTF-8 becomes U+FFFD, which no address has
     if text[:1] == "<" and text[-1:] == ">":
         text = text[1:-1]
     if not text.isascii():
@@ -62,8 +59,7 @@ def _sound(char: str) -> bool:
         return True
     if unicodedata.category(char)[0] not in "LMN":
         return False
-    forms = unicodedata.normalize("NFKC", char) + unicodedata.normalize("NFKC", char.lower())
-    return not any(c.isascii() for c in forms)
+    return not any(c.isascii() for c in unicodedata.normalize("NFKC", char.lower()))
 
 
 def domain(address: str) -> str:

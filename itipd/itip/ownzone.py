@@ -7,6 +7,7 @@ iterate a stranger's rule from its beginning, and never keep anything between tw
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
@@ -41,7 +42,7 @@ class Yearly:
     def days(self, year: int, first: datetime) -> Iterator[datetime]:
         """The days of this rule in `year`, with the time of `first`."""
         for month in self.months:
-            length = _length(year, month)
+            length = monthrange(year, month)[1]
             days = sorted({d if d > 0 else length + d + 1 for d in self.monthdays}) or list(range(1, length + 1))
             days = [d for d in days if 1 <= d <= length]
             if self.weekdays:
@@ -246,10 +247,3 @@ def _integers(text: str) -> tuple[int, ...]:
     if not all(_INTEGER.fullmatch(number.strip()) for number in numbers):
         raise NoZone(f"number {text[:40]!r}")
     return tuple(int(number) for number in numbers)
-
-
-def _length(year: int, month: int) -> int:
-    """Days of a month."""
-    if month == 2:
-        return 29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28
-    return 30 if month in (4, 6, 9, 11) else 31

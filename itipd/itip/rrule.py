@@ -7,6 +7,7 @@ is computed at once, months are bounded by the last year, and sub-daily rules ar
 
 from __future__ import annotations
 
+from calendar import isleap, monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -146,7 +147,7 @@ class Rule:
 
     def _count_month(self, year: int, month: int) -> int:
         if (year, month) == (self.start.year, self.start.month):
-            high = datetime(year, month, _length(year, month), 23, 59, 59)
+            high = datetime(year, month, monthrange(year, month)[1], 23, 59, 59)
             return sum(1 for _ in takewhile(lambda found: found <= high, self._times(self.start, high)))
         total = len(self.days(year, month)) * len(self.times)
         return len(picked(self.positions, total)) if self.positions else total
@@ -227,7 +228,7 @@ class Rule:
             self.frequency == "MONTHLY" and turn % self.interval
         ):
             return []
-        length = _length(year, month)
+        length = monthrange(year, month)[1]
         first = date(year, month, 1).toordinal()  # of the first of the month; 1 is a Monday
         days: set[int] | range = range(1, length + 1)
         if self.monthdays:
@@ -241,7 +242,7 @@ class Rule:
             zero = self._period(self.start).toordinal() - first + 1
             days = {d for d in days if (d - zero) // 7 % self.interval == 0}
         if self.yeardays:
-            before, size = first - date(year, 1, 1).toordinal(), 365 + _leap(year)
+            before, size = first - date(year, 1, 1).toordinal(), 365 + isleap(year)
             days = {d for d in days if {before + d, before + d - size - 1} & self.yeardays}
         if self.weeks:
             zero = first - 2 - self.week_start  # so that days of one week have one quotient
@@ -253,7 +254,7 @@ class Rule:
         """The days of a month that BYDAY names; n-th ones count in the month, or in the year (RFC 5545 §3.3.10)."""
         begin, size = 1, length
         if self.frequency == "YEARLY" and not self.months:
-            begin, size = date(year, 1, 1).toordinal() - first + 1, 365 + _leap(year)
+            begin, size = date(year, 1, 1).toordinal() - first + 1, 365 + isleap(year)
         named: set[int] = set()
         for n, weekday in self.weekdays:
             if n == 0 or self.frequency not in ("YEARLY", "MONTHLY"):
@@ -272,7 +273,7 @@ class Rule:
         fourth = 7 * week + self.week_start + 4  # a week is of the year of its fourth day (RFC 5545 §3.3.10, BYWEEKNO)
         year = date.fromordinal(fourth).year
         first = date(year, 1, 1).toordinal()
-        return {(fourth - first) // 7 + 1, -((first + 364 + _leap(year) - fourth) // 7 + 1)}
+        return {(fourth - first) // 7 + 1, -((first + 364 + isleap(year) - fourth) // 7 + 1)}
 
 
 def picked(positions: tuple[int, ...], total: int) -> list[int]:
@@ -282,12 +283,3 @@ def picked(positions: tuple[int, ...], total: int) -> list[int]:
 
 def _seconds(local: datetime) -> int:
     return local.toordinal() * 86400 + local.hour * 3600 + local.minute * 60 + local.second
-
-
-def _leap(year: int) -> int:
-    return int(year % 4 == 0 and (year % 100 != 0 or year % 400 == 0))
-
-
-def _length(year: int, month: int) -> int:
-    """Days of a month."""
-    return 28 + _leap(year) if month == 2 else 30 if month in (4, 6, 9, 11) else 31

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -66,7 +67,7 @@ class _Half:
     def rule(self) -> tuple[str, timedelta]:
         """The RRULE, and what is added to `onset` where no rule says exactly the same (24:00 becomes 23:59:59)."""
         shift = self.time // _DAY
-        length = _length(self.month)
+        length = monthrange(2001, self.month)[1]  # not a leap year
         low = length - 6 if self.week == 5 else (self.week - 1) * 7 + 1
         if shift and (low + shift < 1 or low + shift + 6 > length):
             end = self.time - timedelta(seconds=1) if shift == 1 and self.time == _DAY else None
@@ -220,8 +221,3 @@ def _tzif(name: str) -> tuple[list[_Change], str]:
             changes.append(_Change(_EPOCH + timedelta(seconds=instant), previous, after, text, summer))
         previous = after
     return changes, footer
-
-
-def _length(month: int) -> int:
-    """Days of a month; rules for February are of the days that it always has."""
-    return 28 if month == 2 else 30 if month in (4, 6, 9, 11) else 31

@@ -119,7 +119,9 @@ def parameters(field: str) -> dict[str, str]:
     pieces: dict[str, list[tuple[int, bool, str]]] = {}
     for match in islice(_PARAM.finditer(field), 64):
         name, quoted, token = match.groups("")
-        value = _ESCAPED.sub(r"\1", quoted) if quoted else token.strip(' \t"')
+        value = quoted or token.strip(' \t"')
+        if "\\" in quoted:
+            value = _ESCAPED.sub(r"\1", quoted)  # RFC 5322 §3.2.1
         name = name.lower()
         if "*" not in name:
             params.setdefault(name, value)

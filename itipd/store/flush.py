@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, insert, literal_column, text, update
+from sqlalchemy import Connection, and_, literal_column, text, update
 
 from itipd.itip.uids import uid_key
 from itipd.store import rows
 from itipd.store.listing import dialect_of
-from itipd.store.prepared import Prepared
+from itipd.store.prepared import Prepared, deleted, inserted, parameter, updated
 from itipd.store.schema import attendees, deliveries, events, journal, meetings, outcomes, proposals, sendings
-from itipd.store.values import Conflict, Entry, Loaded, MeetingKey, OutcomeRow, Ref, Sending
+from itipd.store.values import Entry, Loaded, MeetingKey, OutcomeRow, Ref, Sending
 
 Row = dict[str, Any]
+
+ID = ("organizer", "id")
 
 _sequences = text("SELECT name, seq FROM sqlite_sequence")
 
@@ -96,67 +98,72 @@ def flush(connection: Connection, ids: Ids, known: Mapping[MeetingKey, Loaded], 
     for table, listed in refs.items():
         for ref, id_ in zip(listed, new.get(table, ()), strict=True):
             ref.id = id_
-    _insert(connection, journal, (_journal_row(ref, entry) for ref, entry in pending.entries))
-    _meetings(connection, changed)
-    _parts(connection, changed)
-    _insert(connection, outcomes, (_outcome_row(ref, row, known) for ref, row in pending.outcomes))
-    _close(connection, pending.closed)
-    _insert(connection, sendings, (_sending_row(ref, sending) for ref, sending in pending.sendings))
-    _insert(connection, deliveries, _delivery_rows(pending.sendings, new.get("deliveries", [])))
+    inserted(journal).run(connection, [_journal_row(ref, entry) for ref, entry in pending.entries])
+    for write in (_meetings, _events, _attendees, _proposals):
+        write(connection, changed)
+    inserted(outcomes).run(connection, [_outcome_row(ref, row, known) for ref, row in pending.outcomes])
+    _closed().run(connection, [{"id": ref.id, "state": state} for ref, state in pending.closed])
+    inserted(sendings).run(connection, [_sending_row(ref, sending) for ref, sending in pending.sendings])
+    inserted(deliveries).run(connection, _delivery_rows(pending.sendings, new.get("deliveries", [])))
 
 
 def _meetings(connection: Connection, changed: Mapping[MeetingKey, Loaded]) -> None:
-    rows_ = [
-        (loaded.stored, rows.meeting_values(loaded.meeting))
-        for loaded in changed.values()
-        if loaded.touched_row and loaded.meeting
-    ]
-    _insert(connection, meetings, (row for stored, row in rows_ if not stored))
-    _update(connection, meetings, ("organizer", "id"), (row for stored, row in rows_ if stored))
-
-
-def _parts(connection: Connection, changed: Mapping[MeetingKey, Loaded]) -> None:
-    """Events, attendees and proposals. Deletions first: a row may come again under its key."""
-    gone: dict[Table, list[Row]] = {events: [], attendees: []}
-    fresh: dict[Table, list[Row]] = {events: [], attendees: [], proposals: []}
-    again: dict[Table, list[Row]] = {events: [], attendees: [], proposals: []}
+    fresh: list[Row] = []
+    again: list[Row] = []
     for loaded in changed.values():
-        meeting = loaded.meeting
-        if meeting is None:
-            continue
-        owner = {"organizer": meeting.organizer, "meeting_id": meeting.id}
+        if loaded.touched_row and loaded.meeting is not None:
+            (again if loaded.stored else fresh).append(rows.meeting_values(loaded.meeting))
+    inserted(meetings).run(connection, fresh)
+    updated(meetings, ID).run(connection, again)
+
+
+def _events(connection: Connection, changed: Mapping[MeetingKey, Loaded]) -> None:
+    gone, fresh, again = [], [], []
+    for loaded in changed.values():
         for rid in sorted(loaded.touched_events):
-            event = meeting.events.get(rid)
+            event = loaded.there.events.get(rid)
             if event is not None:
                 target = again if rid in loaded.stored_events else fresh
-                target[events].append(rows.event_values(meeting, event))
+                target.append(rows.event_values(loaded.there, event))
             elif rid in loaded.stored_events:
-                gone[events].append({**owner, "rid": rid})
-        for rid, address in sorted(loaded.touched_attendees, key=_by_address):
-            attendee = meeting.attendees.get((rid, address))
-            if attendee is not None:
-                target = again if (rid, address) in loaded.stored_attendees else fresh
-                target[attendees].append(rows.attendee_values(meeting, attendee))
-            elif (rid, address) in loaded.stored_attendees:
-                gone[attendees].append({**owner, "address": address, "rid": rid})
+                gone.append({"organizer": loaded.there.organizer, "meeting_id": loaded.id, "rid": rid})
+    deleted(events, rows.EVENT_KEY).run(connection, gone)
+    inserted(events).run(connection, fresh)
+    updated(events, rows.EVENT_KEY).run(connection, again)
+
+
+def _attendees(connection: Connection, changed: Mapping[MeetingKey, Loaded]) -> None:
+    gone, fresh, again, answered = [], [], [], []
+    for loaded in changed.values():
+        for address, rid in sorted((address, rid) for rid, address in loaded.touched_attendees):
+            row = loaded.there.attendees.get((rid, address))
+            stored = loaded.stored_attendees.get((rid, address))
+            if row is None:
+                if stored is not None:
+                    owner = {"organizer": loaded.there.organizer, "meeting_id": loaded.id}
+                    gone.append({**owner, "address": address, "rid": rid})
+            elif stored is None:
+                fresh.append(rows.attendee_values(loaded.there, row))
+            elif rows.same_guest(row, stored):
+                answered.append(rows.attendee_values(loaded.there, row))
+            else:
+                again.append(rows.attendee_values(loaded.there, row))
+    deleted(attendees, rows.ATTENDEE_KEY).run(connection, gone)
+    inserted(attendees).run(connection, fresh)
+    updated(attendees, rows.ATTENDEE_KEY).run(connection, again)
+    # A reply changes nothing else, and there are a hundred replies for each change of the guests.
+    updated(attendees, rows.ATTENDEE_KEY, rows.ANSWER_COLUMNS).run(connection, answered)
+
+
+def _proposals(connection: Connection, changed: Mapping[MeetingKey, Loaded]) -> None:
+    fresh: list[Row] = []
+    again: list[Row] = []
+    for loaded in changed.values():
         for id_ in sorted(loaded.touched_proposals):
             target = again if id_ in loaded.stored_proposals else fresh
-            target[proposals].append(rows.proposal_values(meeting, meeting.proposals[id_]))
-    keys: tuple[tuple[Table, tuple[str, ...]], ...] = ((events, rows.EVENT_KEY), (attendees, rows.ATTENDEE_KEY))
-    for table, key in keys:
-        _run(connection, table, _delete_statement(table, key), _prefixed(gone[table], key))
-    for table, key in (*keys, (proposals, ("organizer", "id"))):
-        _insert(connection, table, fresh[table])
-        _update(connection, table, key, again[table])
-
-
-def _by_address(key: tuple[str, str]) -> tuple[str, str]:
-    return key[1], key[0]
-
-
-def _close(connection: Connection, closed: Sequence[tuple[Ref, str]]) -> None:
-    """Only what is still open: two persons cannot both decide one held mail."""
-    _run(connection, outcomes, _close_statement(), [{"k_id": ref.id, "v_state": state} for ref, state in closed])
+            target.append(rows.proposal_values(loaded.there, loaded.there.proposals[id_]))
+    inserted(proposals).run(connection, fresh)
+    updated(proposals, ID).run(connection, again)
 
 
 def _journal_row(ref: Ref, entry: Entry) -> Row:
@@ -251,42 +258,9 @@ def _delivery_rows(sendings_: Iterable[tuple[Ref, Sending]], ids: Sequence[int])
     return listed
 
 
-def _insert(connection: Connection, table: Table, listed: Iterable[Row]) -> None:
-    _insert_statement(table).run(connection, list(listed))
-
-
-def _update(connection: Connection, table: Table, key: tuple[str, ...], listed: Iterable[Row]) -> None:
-    _run(connection, table, _update_statement(table, key), _prefixed(listed, key))
-
-
-def _prefixed(listed: Iterable[Row], key: tuple[str, ...]) -> list[Row]:
-    return [{("k_" if name in key else "v_") + name: value for name, value in row.items()} for row in listed]
-
-
-def _run(connection: Connection, table: Table, statement: Prepared, listed: list[Row]) -> None:
-    touched = statement.run(connection, listed)
-    if touched != len(listed):
-        raise Conflict(f"{table.name}: {touched} of {len(listed)} rows are as they were read; try again")
-
-
 @cache
-def _insert_statement(table: Table) -> Prepared:
-    return Prepared(insert(table))
-
-
-@cache
-def _update_statement(table: Table, key: tuple[str, ...]) -> Prepared:
-    values: dict[Any, Any] = {column: bindparam("v_" + column.name) for column in table.c if column.name not in key}
-    return Prepared(update(table).where(*(table.c[name] == bindparam("k_" + name) for name in key)).values(values))
-
-
-@cache
-def _delete_statement(table: Table, key: tuple[str, ...]) -> Prepared:
-    return Prepared(delete(table).where(*(table.c[name] == bindparam("k_" + name) for name in key)))
-
-
-@cache
-def _close_statement() -> Prepared:
+def _closed() -> Prepared:
+    """Only what is still open: two persons cannot both decide one held mail."""
     still_open = outcomes.c.state == literal_column("'open'")
-    chosen = and_(outcomes.c.id == bindparam("k_id"), still_open)
-    return Prepared(update(outcomes).where(chosen).values(state=bindparam("v_state")))
+    chosen = and_(outcomes.c.id == parameter(outcomes, "id"), still_open)
+    return Prepared(outcomes, update(outcomes).where(chosen).values(state=parameter(outcomes, "state")))

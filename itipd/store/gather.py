@@ -8,8 +8,8 @@ an instance, a reply to a meeting that is being registered. Released by the end 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -28,7 +28,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from itipd.itip.model import Attendee, Event, Meeting, Proposal
+from itipd.itip.model import Attendee, Event, Proposal
 from itipd.store import rows
 from itipd.store.listing import NUMBER, TEXT, Keys, dialect_of, packed
 from itipd.store.rows import attendee_columns, event_columns, meeting_columns, proposal_columns
@@ -86,77 +86,78 @@ def load(connection: Connection, wanted: Mapping[MeetingKey, Want], known: Mappi
     present = {key: want for key, want in wanted.items() if known[key].stored}
     if not present:
         return
-    by_id = {meeting.id: known[key] for key in present if (meeting := known[key].meeting) is not None}
+    by_id = {known[key].id: known[key] for key in present}
+    people = packed(_attendee_keys(present, known))
     found_events = connection.execute(_events(dialect), packed(_event_keys(present, known))).all()
-    found_attendees = list(connection.execute(_attendees(dialect), packed(_attendee_keys(present, known))))
+    found_attendees = list(connection.execute(_attendees(dialect), people))
     guests = [key for key, want in present.items() if want.guests and not want.everything]
     if guests:
         # SQLite takes no column as OFFSET, so the largest number counts for all.
         most = max(present[key].guests for key in guests)
         listed = packed({"o": key[0], "m": known[key].id} for key in guests)
         found_attendees += connection.execute(_guests(dialect), {**listed, "most": most})
-    found_proposals = connection.execute(_proposals(dialect), packed(_attendee_keys(present, known))).all()
+    found_proposals = connection.execute(_proposals(dialect), people).all()
     _merge(by_id, found_events, found_attendees, found_proposals)
     for key, want in present.items():
         known[key].note(want)
 
 
-def _event_keys(present: Mapping[MeetingKey, Want], known: Mapping[MeetingKey, Loaded]) -> Iterable[dict[str, Any]]:
+def _event_keys(present: Mapping[MeetingKey, Want], known: Mapping[MeetingKey, Loaded]) -> Iterator[dict[str, Any]]:
     for key, want in present.items():
-        meeting = {"o": key[0], "m": known[key].id}
+        owner, id_ = key[0], known[key].id
         if want.everything or want.guests:
-            yield {**meeting, "lo": "", "hi": LAST}
+            yield {"o": owner, "m": id_, "lo": "", "hi": LAST}
             continue
-        yield {**meeting, "lo": "", "hi": ""}
+        yield {"o": owner, "m": id_, "lo": "", "hi": ""}
         for rid in sorted(want.rids - {""}):
             # A date alone: whatever begins on that day.
-            yield {**meeting, "lo": rid, "hi": rid + LAST if len(rid) == 8 else rid}
+            yield {"o": owner, "m": id_, "lo": rid, "hi": rid + LAST if len(rid) == 8 else rid}
 
 
-def _attendee_keys(present: Mapping[MeetingKey, Want], known: Mapping[MeetingKey, Loaded]) -> Iterable[dict[str, Any]]:
+def _attendee_keys(present: Mapping[MeetingKey, Want], known: Mapping[MeetingKey, Loaded]) -> Iterator[dict[str, Any]]:
     for key, want in present.items():
-        meeting = {"o": key[0], "m": known[key].id}
+        owner, id_ = key[0], known[key].id
         if want.everything:
-            yield {**meeting, "lo": "", "hi": LAST}
+            yield {"o": owner, "m": id_, "lo": "", "hi": LAST}
             continue
         for address in sorted(want.addresses):
-            if address.endswith("+*"):  # one mailbox with any tag
-                yield {**meeting, "lo": address[:-1], "hi": address[:-1] + LAST}
-            else:
-                yield {**meeting, "lo": address, "hi": address}
+            yield {"o": owner, "m": id_, "lo": address, "hi": address}
 
 
-def _merge(
-    by_id: Mapping[int, Loaded],
-    found_events: Iterable[Any],
-    found_attendees: Iterable[Any],
-    found_proposals: Iterable[Any],
-) -> None:
-    """Into the meetings; a row that the batch has written stays as the batch has it."""
-    new_events: dict[int, dict[str, Event]] = {id_: {} for id_ in by_id}
-    new_attendees: dict[int, dict[tuple[str, str], Attendee]] = {id_: {} for id_ in by_id}
-    new_proposals: dict[int, dict[int, Proposal]] = {id_: {} for id_ in by_id}
+@dataclass(slots=True)
+class _Found:
+    """What was read of one meeting, without what the batch has written itself."""
+
+    events: dict[str, Event] = field(default_factory=dict)
+    attendees: dict[tuple[str, str], Attendee] = field(default_factory=dict)
+    proposals: dict[int, Proposal] = field(default_factory=dict)
+
+
+def _merge(by_id: Mapping[int, Loaded], *read: Iterable[Any]) -> None:
+    """Events, attendees and proposals into the meetings; a row that the batch has written stays as the batch has it."""
+    found_events, found_attendees, found_proposals = read
+    found = {id_: _Found() for id_ in by_id}
     for row in found_events:
         if row[1] not in by_id[row[0]].touched_events:
-            new_events[row[0]][row[1]] = rows.event_of(row)
+            found[row[0]].events[row[1]] = rows.event_of(row)
     for row in found_attendees:
         key = (row[2], row[1])
         if key not in by_id[row[0]].touched_attendees:
-            new_attendees[row[0]][key] = rows.attendee_of(row)
+            found[row[0]].attendees[key] = rows.attendee_of(row)
     for row in found_proposals:
         if row[0] not in by_id[row[1]].touched_proposals:
-            new_proposals[row[1]][row[0]] = rows.proposal_of(row)
-    for id_, loaded in by_id.items():
-        meeting = loaded.meeting
-        assert isinstance(meeting, Meeting)  # noqa: S101 - by_id has only those
-        loaded.stored_events |= new_events[id_].keys()
-        loaded.stored_attendees |= new_attendees[id_].keys()
-        loaded.stored_proposals |= new_proposals[id_].keys()
+            found[row[1]].proposals[row[0]] = rows.proposal_of(row)
+    for id_, new in found.items():
+        loaded = by_id[id_]
+        loaded.stored_events.update(new.events)
+        loaded.stored_attendees.update(new.attendees)
+        loaded.stored_proposals.update(new.proposals)
+        meeting = loaded.there
         loaded.meeting = replace(
             meeting,
-            events={**meeting.events, **new_events[id_]},
-            attendees={**meeting.attendees, **new_attendees[id_]},
-            proposals={**meeting.proposals, **new_proposals[id_]},
+            events={**meeting.events, **new.events},
+            attendees={**meeting.attendees, **new.attendees},
+            proposals={**meeting.proposals, **new.proposals},
         )
 
 

@@ -1,46 +1,97 @@
-"""A write for many rows at once: SQLAlchemy compiles it, once for each engine, and the rows go straight to the driver.
+"""Writes for many rows at once: SQLAlchemy compiles them, once for each engine, and the rows go straight to the driver.
 
-SQLAlchemy's own work for each row of an executemany costs more than SQLite's (three times, measured).
+SQLAlchemy's own work for each row of an executemany costs more than SQLite's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Dialect, Insert, Update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Delete,
+    Dialect,
+    Insert,
+    Table,
+    Update,
+    bindparam,
+    delete,
+    insert,
+    update,
+)
 
-Convert = Callable[[Any], Any]
+from itipd.store.values import Conflict
+
+Row = Mapping[str, Any]
+
+PREFIX = "row_"
+"""Of parameters: SQLAlchemy keeps the bare names of columns to itself."""
 
 
 class Prepared:
-    """An INSERT of whole rows, an UPDATE or a DELETE, by the names of its parameters."""
+    """A statement whose parameters are columns of the rows that it is run for."""
 
-    def __init__(self, statement: Insert | Update | Delete) -> None:
+    def __init__(self, table: Table, statement: Insert | Update | Delete) -> None:
+        self._table = table
         self._statement = statement
-        self._ready: dict[str, tuple[str, list[tuple[str, Convert | None]], bool]] = {}
+        self._ready: dict[str, _Ready] = {}
 
-    def run(self, connection: Connection, listed: Sequence[dict[str, Any]]) -> int:
-        """Runs it for every row; how many rows of the table it touched. Nothing for no rows."""
+    def run(self, connection: Connection, listed: Sequence[Row]) -> None:
+        """Runs it for every row. Raises Conflict unless each touched one row of the table."""
         if not listed:
-            return 0
+            return
         dialect = connection.dialect
         if dialect.name not in self._ready:
-            self._ready[dialect.name] = _compiled(self._statement, dialect)
-        sql, columns, positional = self._ready[dialect.name]
-        values: Any
-        if positional:
-            values = [tuple([row[name] if to is None else to(row[name]) for name, to in columns]) for row in listed]
-        else:
-            values = [{name: row[name] if to is None else to(row[name]) for name, to in columns} for row in listed]
-        return connection.exec_driver_sql(sql, values).rowcount
+            self._ready[dialect.name] = _Ready(self._statement, dialect)
+        ready = self._ready[dialect.name]
+        touched = connection.exec_driver_sql(ready.sql, ready.values(listed)).rowcount
+        if touched != len(listed):
+            raise Conflict(f"{self._table.name}: {touched} of {len(listed)} rows are as they were read; try again")
 
 
-def _compiled(
-    statement: Insert | Update | Delete, dialect: Dialect
-) -> tuple[str, list[tuple[str, Convert | None]], bool]:
-    compiled: Any = statement.compile(dialect=dialect)
-    names = compiled.positiontup if compiled.positional else list(compiled.bind_names.values())
-    types = {name: bound.type for bound, name in compiled.bind_names.items()}
-    columns = [(name, types[name].dialect_impl(dialect).bind_processor(dialect)) for name in names]
-    return compiled.string, columns, compiled.positional
+class _Ready:
+    """A statement in the words of one engine."""
+
+    def __init__(self, statement: Insert | Update | Delete, dialect: Dialect) -> None:
+        compiled: Any = statement.compile(dialect=dialect)
+        types = {name: bound.type for bound, name in compiled.bind_names.items()}
+        self.sql: str = compiled.string
+        self._positional: bool = compiled.positional
+        self._columns: list[tuple[str, str, Callable[[Any], Any] | None]] = [
+            (name, name.removeprefix(PREFIX), types[name].dialect_impl(dialect).bind_processor(dialect))
+            for name in (compiled.positiontup if compiled.positional else types)
+        ]
+
+    def values(self, listed: Sequence[Row]) -> Any:
+        """The rows as the driver takes them."""
+        if self._positional:
+            return [tuple([row[key] if to is None else to(row[key]) for _, key, to in self._columns]) for row in listed]
+        return [{name: row[key] if to is None else to(row[key]) for name, key, to in self._columns} for row in listed]
+
+
+def parameter(table: Table, name: str) -> BindParameter[Any]:
+    """The value of a column in the rows."""
+    return bindparam(PREFIX + name, type_=table.c[name].type)
+
+
+@cache
+def inserted(table: Table) -> Prepared:
+    """Whole rows."""
+    return Prepared(table, insert(table))
+
+
+@cache
+def updated(table: Table, key: tuple[str, ...], columns: tuple[str, ...] = ()) -> Prepared:
+    """All columns, or those named, of the rows with this key."""
+    names = columns or tuple(name for name in table.c.keys() if name not in key)  # noqa: SIM118 - no dictionary
+    statement = update(table).where(*(table.c[name] == parameter(table, name) for name in key))
+    return Prepared(table, statement.values({name: parameter(table, name) for name in names}))
+
+
+@cache
+def deleted(table: Table, key: tuple[str, ...]) -> Prepared:
+    """The rows with this key."""
+    return Prepared(table, delete(table).where(*(table.c[name] == parameter(table, name) for name in key)))

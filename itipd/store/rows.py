@@ -22,6 +22,9 @@ EVENT_KEY = ("organizer", "meeting_id", "rid")
 event_columns = tuple(column for column in events.c if column.name != "organizer")
 ATTENDEE_KEY = ("organizer", "meeting_id", "address", "rid")
 attendee_columns = tuple(column for column in attendees.c if column.name != "organizer")
+GUEST_COLUMNS = ("position", "params", "listed", "invited", "removed", "reset_sequence", "reset_at")
+"""What only the organizer's own changes write."""
+ANSWER_COLUMNS = tuple(name for name in attendees.c.keys() if name not in ATTENDEE_KEY + GUEST_COLUMNS)  # noqa: SIM118
 proposal_columns = tuple(column for column in proposals.c if column.name != "organizer")
 
 
@@ -126,6 +129,19 @@ def attendee_of(row: Any) -> Attendee:
         tuple(to) if to else (),
         tuple(from_) if from_ else (),
         *last,
+    )
+
+
+def same_guest(one: Attendee, two: Attendee) -> bool:
+    """Do they differ in the answer at most?"""
+    return (
+        one.position == two.position
+        and one.listed == two.listed
+        and one.invited == two.invited
+        and one.removed == two.removed
+        and one.reset_sequence == two.reset_sequence
+        and one.reset_at == two.reset_at
+        and one.params == two.params
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from itipd.itip.model import Decision, Meeting
+from itipd.itip.model import Attendee, Decision, Meeting
 
 MeetingKey = tuple[str, str]
 """(organizer, uid_key(uid))."""
@@ -140,7 +140,7 @@ class Loaded:
     rids: set[str] = field(default_factory=set)
     stored: bool = False  # has a row
     stored_events: set[str] = field(default_factory=set)
-    stored_attendees: set[tuple[str, str]] = field(default_factory=set)
+    stored_attendees: dict[tuple[str, str], Attendee] = field(default_factory=dict)
     stored_proposals: set[int] = field(default_factory=set)
     touched_row: bool = False
     touched_events: set[str] = field(default_factory=set)
@@ -151,6 +151,13 @@ class Loaded:
     def id(self) -> int:
         """Of the meeting; 0 where there is none."""
         return self.meeting.id if self.meeting is not None else 0
+
+    @property
+    def there(self) -> Meeting:
+        """The meeting, where it is known that there is one."""
+        if self.meeting is None:
+            raise LookupError("there is no meeting")
+        return self.meeting
 
     def note(self, want: Want) -> None:
         """`want` has been fetched."""
