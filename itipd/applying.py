@@ -64,7 +64,7 @@ def candidates(job: Job, policy: Policy) -> list[str]:
             address = who.alias_of(canonical(recipient) or recipient, policy)
             found[address] = None
             found[strip_tag(address)] = None
-    return [name for name in found if job.only in (None, name)]
+    return list(found)
 
 
 def record(context: Context, job: Job, entry: Ref | None, position: int, decision: Decision) -> None:

@@ -20,7 +20,6 @@ from itipd.itip.model import (
     PutProposal,
     Write,
 )
-from itipd.itip.uids import uid_key
 from itipd.store import flush, gather
 from itipd.store.database import Database, Transaction
 from itipd.store.rows import key_of
@@ -185,7 +184,7 @@ class Batch:
         await self._transaction.commit(write)
 
     def _loaded(self, organizer: str, uid: str) -> Loaded:
-        loaded = self._known.get((organizer, uid_key(uid)))
+        loaded = self._known.get(key_of(organizer, uid))
         if loaded is None:
             raise LookupError(f"{uid!r} of {organizer} was not gathered: name it in a Want first")
         return loaded

@@ -105,6 +105,7 @@ class Sqlite:
         event.listen(self._engine, "connect", _pragmas)
         event.listen(self._engine, "begin", _begin_immediate)
         self._one = asyncio.Lock()
+        self._closed = False
         self._writer = ThreadPoolExecutor(1, "itipd-store-writer")
         self._reading = create_async_engine(
             URL.create("sqlite+aiosqlite", database=path),
@@ -152,6 +153,9 @@ class Sqlite:
 
     async def close(self) -> None:
         async with self._one:
+            if self._closed:
+                return
+            self._closed = True
             await self._reading.dispose()
             await asyncio.get_running_loop().run_in_executor(self._writer, self._engine.dispose)
             self._writer.shutdown()

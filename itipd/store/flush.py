@@ -14,6 +14,7 @@ from itipd.store import rows
 from itipd.store.listing import dialect_of
 from itipd.store.prepared import Prepared, deleted, inserted, parameter, updated
 from itipd.store.schema import attendees, deliveries, events, journal, meetings, outcomes, proposals, sendings
+from itipd.store.types import key_text
 from itipd.store.values import Entry, Loaded, MeetingKey, OutcomeRow, Ref, Sending
 
 Row = dict[str, Any]
@@ -118,7 +119,9 @@ def _meetings(connection: Connection, changed: Mapping[MeetingKey, Loaded]) -> N
 
 
 def _events(connection: Connection, changed: Mapping[MeetingKey, Loaded]) -> None:
-    gone, fresh, again = [], [], []
+    gone: list[Row] = []
+    fresh: list[Row] = []
+    again: list[Row] = []
     for loaded in changed.values():
         for rid in sorted(loaded.touched_events):
             event = loaded.there.events.get(rid)
@@ -133,7 +136,10 @@ def _events(connection: Connection, changed: Mapping[MeetingKey, Loaded]) -> Non
 
 
 def _attendees(connection: Connection, changed: Mapping[MeetingKey, Loaded]) -> None:
-    gone, fresh, again, answered = [], [], [], []
+    gone: list[Row] = []
+    fresh: list[Row] = []
+    again: list[Row] = []
+    answered: list[Row] = []
     for loaded in changed.values():
         for address, rid in sorted((address, rid) for rid, address in loaded.touched_attendees):
             row = loaded.there.attendees.get((rid, address))
@@ -186,7 +192,7 @@ def _outcome_row(ref: Ref, row: OutcomeRow, known: Mapping[MeetingKey, Loaded]) 
     decision = row.decision
     organizer = row.entry.organizer
     key = uid_key(decision.uid) if decision.uid else None
-    meeting = known.get((organizer, key)) if key is not None else None
+    meeting = known.get((key_text(organizer), key)) if key is not None else None
     return {
         "id": ref.id,
         "journal_id": row.entry.id,

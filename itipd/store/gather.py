@@ -33,7 +33,7 @@ from itipd.store import rows
 from itipd.store.listing import NUMBER, TEXT, Keys, dialect_of, packed
 from itipd.store.rows import attendee_columns, event_columns, meeting_columns, proposal_columns
 from itipd.store.schema import attendees, deliveries, events, journal, meetings, outcomes, proposals, sendings
-from itipd.store.types import digest_text
+from itipd.store.types import digest_text, key_text
 from itipd.store.values import Delivered, HeldMail, Loaded, MeetingKey, Ref, Want
 
 LAST = "\U0010ffff"
@@ -109,7 +109,7 @@ def _event_keys(present: Mapping[MeetingKey, Want], known: Mapping[MeetingKey, L
             yield {"o": owner, "m": id_, "lo": "", "hi": LAST}
             continue
         yield {"o": owner, "m": id_, "lo": "", "hi": ""}
-        for rid in sorted(want.rids - {""}):
+        for rid in sorted(map(key_text, want.rids - {""})):
             # A date alone: whatever begins on that day.
             yield {"o": owner, "m": id_, "lo": rid, "hi": rid + LAST if len(rid) == 8 else rid}
 
@@ -120,7 +120,7 @@ def _attendee_keys(present: Mapping[MeetingKey, Want], known: Mapping[MeetingKey
         if want.everything:
             yield {"o": owner, "m": id_, "lo": "", "hi": LAST}
             continue
-        for address in sorted(want.addresses):
+        for address in sorted(map(key_text, want.addresses)):
             yield {"o": owner, "m": id_, "lo": address, "hi": address}
 
 
@@ -238,9 +238,10 @@ def _seen(dialect: str) -> Select[Any]:
 
 def seen(connection: Connection, digests: Sequence[tuple[str, bytes]]) -> dict[tuple[str, bytes], int]:
     """The journal's ids of those (organizer, digest) that it has."""
-    listed = packed({"o": organizer, "d": digest_text(digest)} for organizer, digest in digests)
+    asked = {(key_text(organizer), digest): (organizer, digest) for organizer, digest in digests}
+    listed = packed({"o": organizer, "d": digest_text(digest)} for organizer, digest in asked)
     found = connection.execute(_seen(dialect_of(connection)), listed)
-    return {(organizer, digest): id_ for organizer, digest, id_ in found}
+    return {asked[organizer, digest]: id_ for organizer, digest, id_ in found}
 
 
 _held_columns = (

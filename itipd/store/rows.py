@@ -11,6 +11,7 @@ from typing import Any
 from itipd.itip.model import Attendee, CalAddress, Event, Meeting, Moment, Params, Proposal, Proposed, Revision
 from itipd.itip.uids import uid_key
 from itipd.store.schema import attendees, events, meetings, proposals
+from itipd.store.types import key_text
 from itipd.store.values import MeetingKey
 
 MEETING_KEY = ("organizer", "uid_key")
@@ -30,7 +31,7 @@ proposal_columns = tuple(column for column in proposals.c if column.name != "org
 
 def key_of(organizer: str, uid: str) -> MeetingKey:
     """The key under which the batch and the tables know a meeting."""
-    return organizer, uid_key(uid)
+    return key_text(organizer), uid_key(uid)
 
 
 def meeting_of(row: Any) -> Meeting:

@@ -42,6 +42,11 @@ def tidy(text: str) -> str:
     return text if "\0" not in text else clean(text, len(text))
 
 
+def key_text(text: str) -> str:
+    """`text` as it stands in a column of type Key."""
+    return tidy(text)[:KEY_LENGTH]
+
+
 def bounded(moment: datetime) -> datetime:
     """`moment` in UTC, between 1900 and 2200. Raises ValueError for a time without a zone: that is our own fault."""
     if moment.tzinfo is None:
@@ -62,7 +67,7 @@ def _words(value: str | None) -> str | None:
 
 
 def _key(value: str | None) -> str | None:
-    return value if value is None else tidy(value)[:KEY_LENGTH]
+    return value if value is None else key_text(value)
 
 
 def _whole(value: int | None) -> int | None:
