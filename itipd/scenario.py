@@ -93,7 +93,7 @@ def read_folder(path: Path) -> Folder:
     given, policy = path / "given.ics", path / "policy.toml"
     return Folder(
         path=path,
-        name=path.resolve().name,
+        name=path.absolute().name,
         given=given.read_bytes() if given.is_file() else None,
         policy=policy if policy.is_file() else None,
         steps=tuple(Step(name, file.read_bytes()) for _, name, file in sorted(found)),

@@ -160,6 +160,11 @@ LINES = {
         "mailto:b@example.com",
         True,
     ),
+    "ATTENDEE;CN=see:mailto:me;PARTSTAT=ACCEPTED:mailto:b@example.com": (
+        {"CN": ("see:mailto:me",), "PARTSTAT": ("ACCEPTED",)},
+        "mailto:b@example.com",
+        True,
+    ),
     "ATTENDEE;PARTSTAT=ACCEPTED;CN=Dr. No: chief:MAILTO:b@example.com": (
         {"CN": ("Dr. No: chief",), "PARTSTAT": ("ACCEPTED",)},
         "MAILTO:b@example.com",
@@ -398,6 +403,21 @@ def test_fold_and_back(text: str) -> None:
     assert all(len(piece.encode()) <= 75 for piece in pieces)
     assert all(piece.startswith(" ") for piece in pieces[1:])
     assert folded.replace("\r\n ", "").removesuffix("\r\n") == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("x" * 75, [75]),
+        ("x" * 76, [75, 2]),
+        ("x" * 149, [75, 75]),
+        ("x" * 150, [75, 75, 2]),
+        ("xü" * 25 + "x", [74, 3]),
+    ],
+)
+def test_folds_are_as_long_as_allowed(text: str, expected: list[int]) -> None:
+    """Lines are filled up to 75 octets, the blank of a continuation counted, and not beyond."""
+    assert [len(piece.encode()) for piece in fold(text).removesuffix("\r\n").split("\r\n")] == expected
 
 
 NAMES = st.from_regex(r"X-[A-Z0-9-]{1,10}", fullmatch=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime, timedelta, tzinfo
 
@@ -67,6 +68,8 @@ NAMES = {
     "/freeassociation.sourceforge.net/Tzfile/Europe/Paris": (1, 2, "vanity_tzid"),
     "/freeassociation.sourceforge.net/Europe/Paris": (1, 2, "vanity_tzid"),
     "/mozilla.org/20050126_1/America/Argentina/Salta": (-3, -3, "vanity_tzid"),
+    "/Europe/London": (0, 1, "vanity_tzid"),
+    "/UTC": (0, 0, "vanity_tzid"),
     "/citadel.org/20210210_1/Europe/London": (0, 1, "vanity_tzid"),
     "/softwarestudio.org/Olson_20011030_5/UTC": (0, 0, "vanity_tzid"),
     "tzone://Microsoft/Utc": (0, 0, "vanity_tzid"),
@@ -204,6 +207,33 @@ def test_definitions_that_are_followed(component: Component, expected: float) ->
     zone = ownzone.read(component)
     assert zone is not None
     assert hours(zone, WINTER) == expected
+
+
+def both(summer: str) -> Component:
+    """A VTIMEZONE with +0100 from each January and +0200 from each July on, by this rule."""
+    winter = "DTSTART:19700101T000000\nTZOFFSETFROM:+0200\nTZOFFSETTO:+0100\nRRULE:FREQ=YEARLY"
+    half = f"DTSTART:19700701T000000\nTZOFFSETFROM:+0100\nTZOFFSETTO:+0200\n{summer}"
+    lines = ["BEGIN:STANDARD", winter, "END:STANDARD", "BEGIN:DAYLIGHT", half, "END:DAYLIGHT"]
+    return zones_from_text("\n".join(["BEGIN:VTIMEZONE", "TZID:X", *lines, "END:VTIMEZONE", ""]))["X"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("RRULE:FREQ=YEARLY", {2024: 2, 2025: 2, 2026: 2, 2027: 2}),
+        ("RRULE:FREQ=YEARLY;INTERVAL=4", {2022: 2, 2023: 1, 2026: 2, 2027: 1}),
+        ("RRULE:FREQ=YEARLY;UNTIL=20260101T000000Z", {2024: 2, 2025: 2, 2026: 1, 2027: 1}),
+        ("RRULE:FREQ=YEARLY;UNTIL=20260630T230000Z", {2025: 2, 2026: 2, 2027: 1}),
+        ("RRULE:FREQ=YEARLY;COUNT=2", {1970: 2, 1971: 2, 1972: 1, 2026: 1}),
+        ("RRULE:FREQ=YEARLY;BYDAY=1SU,3SU;BYSETPOS=2;BYMONTH=8", {2026: 2}),
+        ("RDATE:20260701T000000", {1970: 2, 2025: 1, 2026: 2, 2027: 1}),
+    ],
+)
+def test_when_a_half_holds(rule: str, expected: dict[int, int]) -> None:
+    """INTERVAL, UNTIL, COUNT and RDATE say in which autumns summer time holds."""
+    zone = ownzone.read(both(rule))
+    assert {year: hours(zone, datetime(year, 9, 1)) for year in expected} == expected
+    assert hours(zone, datetime(2026, 3, 1)) == 1
 
 
 STANDARD = "BEGIN:STANDARD\nDTSTART:19700101T000000\nTZOFFSETFROM:+0100\nTZOFFSETTO:+0100\nEND:STANDARD\n"
@@ -409,6 +439,35 @@ def test_changes_before_the_present_rule() -> None:
     years = {2008: 4, 2012: 4, 2016: 3}
     assert {year: hours(zone, datetime(year, 7, 1)) for year in years} == years
     assert hours(zone, datetime(2008, 1, 1)) == 3
+
+
+def test_changes_of_the_name_alone_are_not_written() -> None:
+    """Nothing is told twice: each observance changes the offset, and each stands once."""
+    text = vtimezone("Europe/London", 1995) or ""
+    offsets = re.findall(r"TZOFFSETFROM:(.*)\nTZOFFSETTO:(.*)\n", text)
+    assert len(offsets) == 4
+    assert all(before != after for before, after in offsets)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # At midnight behind the first Saturday: the Sunday between the 2nd and the 8th.
+        (
+            "America/Santiago",
+            "DTSTART:20250907T000000\nRRULE:FREQ=YEARLY;BYMONTH=9;BYMONTHDAY=2,3,4,5,6,7,8;BYDAY=SU\n",
+        ),
+        # At midnight behind the last Thursday: no rule can say that, so it is a second earlier.
+        ("Africa/Cairo", "DTSTART:20251030T235959\nRRULE:FREQ=YEARLY;BYMONTH=10;BYDAY=-1TH\n"),
+        # An hour before the last Sunday begins: the Saturday between the 24th and the 30th.
+        ("America/Nuuk", "RRULE:FREQ=YEARLY;BYMONTH=3;BYMONTHDAY=24,25,26,27,28,29,30;BYDAY=SA\n"),
+        ("Asia/Kolkata", "TZOFFSETTO:+0530\n"),
+        ("America/New_York", "DTSTART:20250309T020000\nRRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=2SU\n"),
+    ],
+)
+def test_changes_at_odd_hours(name: str, expected: str) -> None:
+    """A change before the beginning or behind the end of its day has a rule for the day it falls on."""
+    assert expected in (vtimezone(name, 2026) or "")
 
 
 def test_unknown_zones_are_not_written() -> None:

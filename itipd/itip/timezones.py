@@ -73,7 +73,7 @@ def iana_name(tzid: str) -> tuple[str | None, str | None]:
         parts = [part for part in lower.split("/") if part]
         for count in (3, 2, 1) if tzid[0] == "/" or "://" in tzid else (3, 2):
             name = known.get("/".join(parts[-count:]))
-            if name is not None and count < len(parts):
+            if name is not None:
                 return name, "vanity_tzid"
     name = _windows().get(lower)
     return (None, None) if name is None else (name, "windows_tzid")

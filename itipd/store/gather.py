@@ -121,7 +121,10 @@ def _attendee_keys(present: Mapping[MeetingKey, Want], known: Mapping[MeetingKey
             yield {"o": owner, "m": id_, "lo": "", "hi": LAST}
             continue
         for address in sorted(map(key_text, want.addresses)):
-            yield {"o": owner, "m": id_, "lo": address, "hi": address}
+            if address.endswith("+*"):  # one mailbox, whatever its tag
+                yield {"o": owner, "m": id_, "lo": address[:-1], "hi": address[:-1] + LAST}
+            else:
+                yield {"o": owner, "m": id_, "lo": address, "hi": address}
 
 
 @dataclass(slots=True)

@@ -58,6 +58,7 @@ meetings = Table(
     _needed("zones", Words),
     Column("policy", Json),
     UniqueConstraint("organizer", "uid_key", name="meetings_uid"),
+    Index("meetings_any_organizer", "uid_key"),  # a person who names a UID seldom names its organizer
     sqlite_autoincrement=True,
 )
 

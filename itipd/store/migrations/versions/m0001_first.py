@@ -56,6 +56,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("organizer", "uid_key", name="meetings_uid"),
         sqlite_autoincrement=True,
     )
+    _index("meetings_any_organizer", "meetings", "uid_key")
     op.create_table(
         "events",
         sa.Column("organizer", _KEY, primary_key=True),
