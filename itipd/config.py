@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -37,6 +37,13 @@ MIB = 1024 * 1024
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class Section(BaseModel):
     """A table of the file: its keys, no others, unchangeable."""
 
@@ -52,7 +59,7 @@ class Listener(Section):
     max_message_size: Size = 10 * MIB  # bytes; read from [smtp], the same for all mail doors
     max_connections: Count = 1000
     max_connections_per_client: Count = 100
-    trusted_networks: Words[Network] = LOOPBACK  # clients that no connection limit applies to
+    trusted_networks: Words[Network] = LOOPBACK  # whose clients no limit per client applies to
 
     @model_validator(mode="after")
     def _cert_and_key(self) -> Listener:
@@ -78,6 +85,13 @@ class Http(Section):
     listen: Listen = Endpoint("127.0.0.1", 8080)
     token: str | None = Field(default=None, min_length=1, repr=False)  # what `Authorization: Bearer` must carry
     names: Words[HostName] = ()  # further names that the Host header may carry
+
+    @model_validator(mode="after")
+    def _open_only_at_home(self) -> Http:
+        # The API changes meetings and shows everybody's answers.
+        if self.token is None and self.listen is not None and not _loopback(self.listen.host):
+            raise ValueError(f"found listen {self.listen} without a token, expected a token, or a loopback address")
+        return self
 
 
 class Relay(Section):

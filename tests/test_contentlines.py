@@ -412,7 +412,7 @@ def test_fold_and_back(text: str) -> None:
         ("x" * 76, [75, 2]),
         ("x" * 149, [75, 75]),
         ("x" * 150, [75, 75, 2]),
-        ("xü" * 25 + "x", [74, 3]),
+        ("x" + "xü" * 25, [74, 3]),
     ],
 )
 def test_folds_are_as_long_as_allowed(text: str, expected: list[int]) -> None:

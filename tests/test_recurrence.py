@@ -129,6 +129,11 @@ RULES: dict[str, tuple[Event, str, bool]] = {
     "EXDATE of another": (event(TUESDAY, "FREQ=WEEKLY", exdate="EXDATE:20261215T090000Z"), "20261208T090000Z", True),
     "EXDATE, floating": (event(TUESDAY, "FREQ=WEEKLY", exdate="EXDATE:20261208T100000"), "20261208T090000Z", False),
     "EXDATE as a date": (event(TUESDAY, "FREQ=WEEKLY", exdate="EXDATE;VALUE=DATE:20261208"), "20261208T090000Z", False),
+    "EXDATE as a date, twice a day": (
+        event(TUESDAY, "FREQ=WEEKLY;BYHOUR=10,15", exdate="EXDATE;VALUE=DATE:20261208"),
+        "20261208T140000Z",
+        False,
+    ),
     "EXDATE of the first": (event(TUESDAY, "FREQ=WEEKLY", exdate="EXDATE:20261201T090000Z"), "20261201T090000Z", False),
     "two rules": (event(TUESDAY, "FREQ=WEEKLY;INTERVAL=2", "FREQ=MONTHLY"), "20270101T090000Z", True),
     "COUNT, the last": (event(TUESDAY, "FREQ=WEEKLY;COUNT=3"), "20261215T090000Z", True),
@@ -211,6 +216,7 @@ EXAMPLES: list[tuple[str, str, Sequence[str]]] = [
      ["19970910", "19970911", "19970912", "19970913", "19970914", "19970915", "19990310"]),
     ("19970902T090000", "FREQ=MONTHLY;INTERVAL=2;BYDAY=TU", ["19970902", "19970909", "19970916", "19970923", "19970930",
                                                              "19971104"]),
+    ("19971026T090000", "FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU", ["19971026", "19981025", "19991031"]),
     ("19970610T090000", "FREQ=YEARLY;COUNT=10;BYMONTH=6,7", ["19970610", "19970710", "19980610", "19980710"]),
     ("19970310T090000", "FREQ=YEARLY;INTERVAL=2;COUNT=10;BYMONTH=1,2,3", ["19970310", "19990110", "19990210",
                                                                           "19990310"]),
@@ -318,6 +324,43 @@ def test_counting_is_the_same_from_anywhere(text: str, start: datetime, count: i
     assert rule.last() == (expected[-1] if expected else None)
     for low in expected:
         assert list(rule.walk(low)) == [at for at in expected if at >= low]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FREQ=HOURLY;INTERVAL=5",
+        "FREQ=HOURLY;BYHOUR=9,17;BYMINUTE=0,30",
+        "FREQ=HOURLY;INTERVAL=7;BYDAY=WE",
+        "FREQ=MINUTELY;INTERVAL=7;BYMINUTE=0,21",
+        "FREQ=MINUTELY;INTERVAL=90;BYSECOND=0,15",
+        "FREQ=MINUTELY;BYHOUR=10,11;BYMINUTE=5,6,7,50,51",
+        "FREQ=SECONDLY;INTERVAL=10;BYMINUTE=0,3,4,5;BYSECOND=10,20",
+        "FREQ=SECONDLY;INTERVAL=45",
+    ],
+)
+def test_sub_daily_rules_are_dateutils(text: str) -> None:
+    """Sub-daily rules give the times that dateutil finds, from DTSTART and from the middle of a step."""
+    start = datetime(2026, 12, 1, 9, 0, 0)
+    oracle = list(islice(rrulestr(text, dtstart=start), 8))
+    rule = parse_rule(text, start)
+    assert list(islice(rule.walk(start), 8)) == oracle
+    assert list(islice(rule.walk(oracle[2] + timedelta(seconds=1)), 5)) == oracle[3:]
+    assert all(map(rule.contains, oracle))
+    assert not any(rule.contains(found + timedelta(seconds=1)) for found in oracle)
+
+
+def test_a_position_in_the_week_of_new_year() -> None:
+    """BYSETPOS counts in whole weeks, also in one that begins in the year before."""
+    rule = parse_rule("FREQ=WEEKLY;BYDAY=MO,TH,FR;BYSETPOS=-1", datetime(2026, 12, 1, 10))
+    assert not rule.contains(datetime(2026, 12, 31, 10))
+    assert rule.contains(datetime(2027, 1, 1, 10))
+
+
+def test_a_leap_second_is_the_one_before() -> None:
+    """BYSECOND=60 is the last second of the minute."""
+    rule = parse_rule("FREQ=DAILY;BYSECOND=60", datetime(2026, 12, 1, 10))
+    assert next(rule.walk(datetime(2026, 12, 2))) == datetime(2026, 12, 2, 10, 0, 59)
 
 
 def test_weeks_are_those_of_the_iso_calendar() -> None:
@@ -451,6 +494,12 @@ SPANS: dict[str, tuple[Event, str, str, str | None]] = {
     "floating": (FLOATING, "20261208T100000", "2026-12-08T10:00:00", "2026-12-08T11:00:00"),
     "all-day": (ALL_DAY, "20261208", "2026-12-08", "2026-12-09"),
     "no end": (event(TUESDAY, length=None), "20261201T090000Z", "2026-12-01T10:00:00+01:00", None),
+    "from the night of the change on": (
+        event("DTSTART;TZID=Europe/Berlin:20260328T230000", "FREQ=DAILY", length=timedelta(hours=5)),
+        "20260329T210000Z",
+        "2026-03-29T23:00:00+02:00",
+        "2026-03-30T04:00:00+02:00",
+    ),
     "through the night of the change": (
         event("DTSTART;TZID=Europe/Berlin:20260327T230000", "FREQ=DAILY", length=timedelta(hours=5)),
         "20260328T220000Z",

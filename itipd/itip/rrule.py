@@ -264,7 +264,7 @@ class Rule:
             earliest = begin + (weekday - (first + begin - 2)) % 7
             latest = begin + size - 1 - ((first + begin + size - 3) - weekday) % 7
             day = earliest + (n - 1) * 7 if n > 0 else latest + (n + 1) * 7
-            if max(begin, 1) <= day <= min(begin + size - 1, length):
+            if 1 <= day <= length:
                 named.add(day)
         return named
 

@@ -69,13 +69,10 @@ class _Half:
         shift = self.time // _DAY
         length = monthrange(2001, self.month)[1]  # not a leap year
         low = length - 6 if self.week == 5 else (self.week - 1) * 7 + 1
-        if shift and (low + shift < 1 or low + shift + 6 > length):
-            end = self.time - timedelta(seconds=1) if shift == 1 and self.time == _DAY else None
-            if end is None:
-                raise ValueError(f"a change at {self.time} of a day in month {self.month} has no RRULE")
-            return self._by_week(), timedelta(seconds=-1)
         if not shift:
             return self._by_week(), timedelta()
+        if low + shift < 1 or low + shift + 6 > length:  # the day may fall into another month
+            return self._by_week(), (timedelta() if shift < 0 else _DAY - timedelta(seconds=1)) - self.time
         days = ",".join(str(day) for day in range(low + shift, low + shift + 7))
         weekday = _DAYS[(self.weekday + shift) % 7]
         return f"FREQ=YEARLY;BYMONTH={self.month};BYMONTHDAY={days};BYDAY={weekday}", timedelta()
@@ -95,7 +92,7 @@ def vtimezone(tzid: str, since: int) -> str | None:
     if name is None:
         return None
     changes, footer = _tzif(name)
-    halves, initial = _rules(footer)
+    halves, initial = rules(footer)
     # A file tells changes of the name or the law, too; only those of the offset are written.
     changes = [change for change in _with_rule(changes, halves) if change.before != change.after]
     first = _first_year_of_rule(changes, halves) if halves else LAST_YEAR
@@ -166,7 +163,7 @@ def _with_rule(changes: list[_Change], halves: tuple[_Half, ...]) -> list[_Chang
     return changes + sorted((change for change in more if change.at > last), key=lambda change: change.at)
 
 
-def _rules(footer: str) -> tuple[tuple[_Half, ...], _Change]:
+def rules(footer: str) -> tuple[tuple[_Half, ...], _Change]:
     """The two halves of the present rule (none: no summer time), and what holds where a file has no change at all."""
     match = _POSIX.fullmatch(footer)
     if match is None:
