@@ -181,7 +181,7 @@ async def reopen(context: Context, organizer: str, held: HeldMail, policy: Polic
 
 
 def deeper(batch: Batch, job: Job, policy: Policy) -> list[Want]:
-    """What can only be named once the meeting is known: the override at R, and those above in a delegation."""
+    """What can only be named once the meeting is known: the override at R, and to whom its sender had delegated."""
     found: list[Want] = []
     if job.reading is None or not isinstance(job.order, Mail):
         return found
@@ -198,6 +198,12 @@ def deeper(batch: Batch, job: Job, policy: Policy) -> list[Want]:
                 rid = None  # decide says so again, by name
             if rid and message.rid is not None and rid != message.rid.rid:
                 found.append(Want(name, message.uid, rids=frozenset({rid})))
+            # Who takes a delegation back changes the row of the delegate, too.
+            mine = who.wanted(message, job.reading.evidence, policy)
+            rows = (row for (_, address), row in meeting.attendees.items() if address in mine)
+            delegates = frozenset(delegate for row in rows for delegate in row.delegated_to)
+            if delegates:
+                found.append(Want(name, message.uid, delegates))
     return found
 
 

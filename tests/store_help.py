@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from itipd.itip.model import (
     Attendee,
@@ -108,3 +113,16 @@ async def send(store: Store, meeting: Meeting, *to: str, method: str = "REQUEST"
     """Puts mails into the outbox."""
     async with store.batch() as batch:
         batch.send(sending(meeting, mail(batch, kind="put"), *to, method=method, rid=rid))
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """The statements that are executed meanwhile, on any engine."""
+    found: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        found.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield found
+    event.remove(Engine, "before_cursor_execute", note)

@@ -206,6 +206,12 @@ LINES = {
         "mailto:b@example.com",
         False,
     ),
+    "ATTENDEE;CN=a; b c=d;RSVP=TRUE:mailto:b@example.com": (
+        {"CN": ("a; b c=d",), "RSVP": ("TRUE",)},
+        "mailto:b@example.com",
+        False,
+    ),
+    "ATTENDEE;;=x;RSVP=TRUE:mailto:b@example.com": ({"RSVP": ("TRUE",)}, "mailto:b@example.com", False),
     "ATTENDEE;CN=^'A^' ^n ^^ ^x:mailto:b@example.com": ({"CN": ('"A" \n ^ ^x',)}, "mailto:b@example.com", False),
     "ATTENDEE; partstat=ACCEPTED ;\tRSVP=TRUE:mailto:b@example.com": (
         {"PARTSTAT": ("ACCEPTED",), "RSVP": ("TRUE",)},
@@ -324,6 +330,7 @@ BOMBS = {
     "quotes": b"BEGIN:VCALENDAR\r\nATTENDEE;" + b'"' * 500_001 + b":::",
     "semicolons": b"BEGIN:VCALENDAR\r\nATTENDEE;X=" + b";a" * 250_000 + b":mailto:b@example.com",
     "parameters": b"BEGIN:VCALENDAR\r\nATTENDEE" + b";X=1" * 120_000 + b":mailto:b@example.com",
+    "cut parameters": b"BEGIN:VCALENDAR\r\nATTENDEE" + b";X=1;a" * 80_000 + b":mailto:b@example.com",
     "commas": b"BEGIN:VCALENDAR\r\nATTENDEE;X=" + b"," * 500_000 + b":mailto:b@example.com",
     "colons": b"BEGIN:VCALENDAR\r\nATTENDEE;X=" + b":" * 500_000,
     "schemes": b"BEGIN:VCALENDAR\r\nATTENDEE;X=" + b":mailto:" * 60_000,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
-from sqlalchemy.engine import Engine
+from sqlalchemy import text
 
 from itipd.itip.model import (
     Attendee,
@@ -30,7 +28,22 @@ from itipd.itip.model import (
 )
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.store import Batch, Conflict, OutcomeRow, Store, StoreError, Want
-from tests.store_help import BOB, EVE, NOW, WE, answer, guest, mail, moment, put, register, reply, sending, whole
+from tests.store_help import (
+    BOB,
+    EVE,
+    NOW,
+    WE,
+    answer,
+    guest,
+    mail,
+    moment,
+    put,
+    register,
+    reply,
+    sending,
+    statements,
+    whole,
+)
 
 RID = moment(8, 10).rid
 
@@ -111,6 +124,19 @@ async def test_want_loads_what_it_names(store: Store) -> None:
     two = [("g0", ""), ("g0", RID), ("g1", ""), ("g1", RID)]
     assert await loaded(Want(WE, "a", guests=1)) == (["", RID, other_day], two)
     assert await loaded(Want(WE, "a", guests=9)) == await loaded(Want(WE, "a", everything=True))
+
+
+async def test_want_one_mailbox_with_any_tag(store: Store) -> None:
+    """`kim+*` loads kim's rows under every tag and nobody else's, and they may be written."""
+    people = ("kim@x.test", "kim+a@x.test", "kim+b@x.test", "kimm@x.test")
+    await register(store, "a", *(guest(address) for address in people))
+    async with store.batch() as batch:
+        await batch.gather([Want(WE, "a", frozenset({"kim+*", "kim@x.test"}))])
+        meeting = batch.meeting(WE, "a")
+        assert meeting is not None
+        assert sorted(address for _, address in meeting.attendees) == ["kim+a@x.test", "kim+b@x.test", "kim@x.test"]
+        await answer(batch, "a", "kim+b@x.test")
+    assert (await whole(store, "a")).attendees["", "kim+b@x.test"].partstat == "ACCEPTED"
 
 
 async def test_gather_again_adds(store: Store) -> None:
@@ -270,19 +296,6 @@ async def test_same_digest_is_written_once(store: Store) -> None:
         async with store.batch() as batch:
             mail(batch, digest=b"d" * 16)
     assert len(await store.journal_from()) == 1
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    """The statements that are executed meanwhile, on any engine."""
-    found: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        found.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    yield found
-    event.remove(Engine, "before_cursor_execute", note)
 
 
 async def test_constant_number_of_statements(store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import sqlite3
+import stat
 import subprocess
 import sys
 from contextlib import closing
@@ -16,15 +17,16 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.engine import Engine
 
 from itipd.itip.model import Attendee, Decision, Event, Meeting, PutAttendee, PutEvent, PutMeeting, Revision, Write
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.store import Conflict, Entry, NewDelivery, OutcomeRow, Sending, Store, StoreError, Want, gather, migrations
-from itipd.store.database import CHECKPOINT_PAGES
 from itipd.store.schema import metadata
+from itipd.store.sqlite import CHECKPOINT_PAGES
 from itipd.store.types import EARLIEST, INT32, LATEST, bounded
-from tests.store_help import BOB, NOW, guest, register, whole
+from tests.store_help import BOB, NOW, WE, answer, guest, mail, register, sending, whole
 
 HOSTILE = "a\0b\ud800c\N{SNOWMAN}" + "\x00" * 3
 CLEAN = "abc\N{SNOWMAN}"
@@ -33,18 +35,21 @@ CLEAN = "abc\N{SNOWMAN}"
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("no url", "is no URL"),
-        ("mysql://u@h/d", "mysql is not supported"),
-        ("sqlite://", "names no file"),
-        ("sqlite:///:memory:", "names no file"),
+        ("no url", "found 'no url'"),
+        ("no url:secret@h", "found something with an @"),
+        ("mysql://u:secret@h/d", "found mysql, expected"),
+        ("sqlite://", "expected sqlite:///FILE"),
+        ("sqlite:///:memory:", "expected sqlite:///FILE"),
         ("sqlite:////no/such/folder/x.db", "the folder /no/such/folder does not exist"),
+        ("sqlite:////", "/ cannot be opened for writing: Is a directory"),
         ("postgresql://nobody@127.0.0.1:1/none", "the database failed"),
     ],
 )
 async def test_bad_url(url: str, says: str) -> None:
     """A URL that cannot be used says what is wrong with it."""
-    with pytest.raises(StoreError, match=says):
+    with pytest.raises(StoreError, match=says) as raised:
         await Store.open(url)
+    assert "secret" not in str(raised.value)
 
 
 async def test_file_that_is_no_database(tmp_path: Path) -> None:
@@ -158,8 +163,94 @@ async def test_sqlite_settings(sqlite_url: str) -> None:
 
     async with store.database.writing() as transaction:
         assert await transaction.run(pragmas) == ["wal", 2, 1, CHECKPOINT_PAGES, 10_000]
-    with pytest.raises(StoreError, match="readonly"):
+    await store.close()
+
+
+async def test_queries_cannot_write(store: Store) -> None:
+    """Whoever reads gets a transaction in which nothing can be written."""
+    with pytest.raises(StoreError, match=r"readonly|read-only"):
         await store.database.read(lambda connection: connection.exec_driver_sql("DELETE FROM journal"))
+
+
+async def test_file_is_private(sqlite_url: str) -> None:
+    """A new database file and its WAL are for their owner only: they hold mail."""
+    store = await Store.open(sqlite_url)
+    await register(store, "a")
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    found = _modes(path)
+    await store.close()
+    assert found == {"itipd.db": 0o600, "itipd.db-wal": 0o600, "itipd.db-shm": 0o600}
+
+
+def _modes(path: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.glob("itipd.db*")}
+
+
+async def test_shown_url_has_no_password(sqlite_url: str) -> None:
+    """The password of the database stands in no log."""
+    store = await Store.open(sqlite_url)
+    assert store.shown_url == sqlite_url
+    store.url = "postgresql://u:secret@h/d"
+    assert store.shown_url == "postgresql://u:***@h/d"
+    await store.close()
+
+
+async def test_failure_at_any_statement(store_url: str) -> None:
+    """Whichever statement of a batch fails, nothing of the batch is written, and the next batch succeeds."""
+    store = await Store.open(store_url)
+    await register(store, "a", guest(BOB))
+    before = await whole(store, "a")
+    left = 0
+
+    def fail(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    async def work() -> None:
+        async with store.batch() as batch:
+            await batch.seen([(WE, b"x" * 16)])
+            await batch.gather([Want(WE, "a", frozenset({BOB}))])
+            await answer(batch, "a", BOB)
+            meeting = batch.meeting(WE, "a")
+            assert meeting is not None
+            batch.send(sending(meeting, mail(batch, digest=b"x" * 16), BOB))
+
+    event.listen(Engine, "before_cursor_execute", fail)
+    failures = 0
+    while left <= 0:
+        left = failures + 1
+        try:
+            await work()
+        except (StoreError, sqlite3.OperationalError):
+            failures += 1
+            left = -1_000_000
+            assert await whole(store, "a") == before
+            assert await store.journal_from() == []
+    event.remove(Engine, "before_cursor_execute", fail)
+    assert failures >= 12
+    assert (await whole(store, "a")).attendees["", BOB].partstat == "ACCEPTED"
+    assert len(await store.journal_from()) == 2
+    await store.close()
+
+
+async def test_server_that_was_restarted(postgres_url: str) -> None:
+    """A connection that the server has ended is a Conflict in the middle of a batch, no trouble for the next one."""
+    store = await Store.open(postgres_url)
+    await register(store, "a", guest(BOB))
+    others = "pid <> pg_backend_pid() AND datname = current_database()"
+    end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"
+
+    async def work() -> None:
+        async with store.batch() as batch:
+            await batch.gather([Want(WE, "a", frozenset({BOB}))])
+            await store.database.read(lambda connection: connection.exec_driver_sql(end))
+            await answer(batch, "a", BOB)
+
+    with pytest.raises(Conflict):
+        await work()
+    assert (await whole(store, "a")).attendees["", BOB].partstat == "NEEDS-ACTION"
     await store.close()
 
 
@@ -177,13 +268,15 @@ async def test_hostile_texts(store: Store) -> None:
         HOSTILE + "@x.test", HOSTILE, 0, {HOSTILE: (HOSTILE, long)}, partstat=HOSTILE, comment=long,
         delegated_to=(HOSTILE,), sent_by=HOSTILE, schedule_status=HOSTILE,
     )  # fmt: skip
-    event = Event(HOSTILE, HOSTILE, HOSTILE + long, summary=HOSTILE, location=HOSTILE, tzid=HOSTILE, rrules=(HOSTILE,))
+    override = Event(
+        HOSTILE, HOSTILE, HOSTILE + long, summary=HOSTILE, location=HOSTILE, tzid=HOSTILE, rrules=(HOSTILE,)
+    )
     meeting = Meeting(HOSTILE, HOSTILE, name=HOSTILE, zones=HOSTILE, policy={HOSTILE: HOSTILE})
     want = Want(HOSTILE, HOSTILE, frozenset({hostile.address}), frozenset({HOSTILE}), everything=True)
     async with store.batch() as batch:
         await batch.seen([(HOSTILE, b"x" * 16)])
         await batch.gather([want])
-        await batch.apply(None, HOSTILE, HOSTILE, [PutMeeting(meeting), PutEvent(event), PutAttendee(hostile)])
+        await batch.apply(None, HOSTILE, HOSTILE, [PutMeeting(meeting), PutEvent(override), PutAttendee(hostile)])
         entry = batch.journal(
             Entry(HOSTILE, "mail", NOW, b"\0\xff", HOSTILE, (HOSTILE,), HOSTILE, HOSTILE, HOSTILE, b"\0" * 16)
         )
@@ -301,7 +394,7 @@ def test_alembic_stays_away_until_it_is_needed(sqlite_url: str) -> None:
 
 async def test_busy_database_is_a_conflict(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that another process holds too long is a Conflict: the mail is tried again, nothing is lost."""
-    monkeypatch.setattr("itipd.store.database.BUSY_SECONDS", 0)
+    monkeypatch.setattr("itipd.store.sqlite.BUSY_SECONDS", 0)
     store = await Store.open(sqlite_url)
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

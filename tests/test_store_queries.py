@@ -11,7 +11,22 @@ from itipd.itip.attendance import status
 from itipd.itip.model import Attendee, Decision, DropEvent, Event, Proposal, Proposed, PutProposal
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.store import OutcomeRow, Store, StoreError, Want
-from tests.store_help import BOB, EVE, NOW, WE, answer, guest, mail, moment, put, register, reply, send, whole
+from tests.store_help import (
+    BOB,
+    EVE,
+    NOW,
+    WE,
+    answer,
+    guest,
+    mail,
+    moment,
+    put,
+    register,
+    reply,
+    send,
+    statements,
+    whole,
+)
 
 LINE = ("uid", "organizer", "summary", "status", "sequence", "start", "end", "counts")
 
@@ -33,6 +48,35 @@ async def test_lines_are_what_status_says(store: Store) -> None:
     for line in lines:
         expected = status(await whole(store, line["uid"]))
         assert line == {name: expected[name] for name in LINE}
+
+
+async def test_lists_do_not_ask_for_each_line(store: Store) -> None:
+    """A list of twenty takes the statements of a list of one."""
+
+    async def asked() -> list[int]:
+        numbers = []
+        for question in (store.meeting_lines, store.mail_list, store.outbox_list, store.held_list, store.proposals):
+            with statements() as found:
+                await question()
+            numbers.append(len(found))
+        return numbers
+
+    async def add(uid: str) -> None:
+        meeting = await register(store, uid, guest(BOB))
+        await reply(store, uid, BOB)
+        await send(store, meeting, BOB)
+        async with store.batch() as batch:
+            await batch.gather([Want(WE, uid, frozenset({BOB}))])
+            await batch.apply(batch.meeting(WE, uid), WE, uid, [PutProposal(Proposal(0, BOB, "", Proposed()))])
+            decision = Decision(Outcome.HELD, Reason.PARTY_CRASHER, uid=uid, attendee=EVE)
+            batch.outcome(OutcomeRow(mail(batch), 0, decision, NOW, open=True))
+
+    await add("a")
+    before = await asked()
+    for number in range(19):
+        await add(f"{number}")
+    assert await asked() == before
+    assert len((await store.held_list())[0]) == 20
 
 
 async def test_lines_page_by_page_and_by_search(store: Store) -> None:

@@ -135,14 +135,17 @@ def _show(stage: Stage) -> None:
     while len(list(outgoing.glob("*.eml"))) < wanted and time.monotonic() < until:
         time.sleep(0.1)
     _heading("What itipd has sent by itself, here as files, otherwise through your relay:")
-    lines = [_summary(file) for file in sorted(outgoing.glob("*.eml"))]
+    mails = {line["message_id"]: line for line in map(_summary, outgoing.glob("*.eml"))}
+    ids = [json.loads(line)["message_id"] for line in stage.itipd("outbox", "list", "--json").splitlines()]
+    lines = [mails[one] for one in ids if one in mails]
     output.table(("to", "method", "subject"), [(line["to"], line["method"], line["subject"]) for line in lines])
 
 
 def _summary(file: Path) -> dict[str, Any]:
     mail = email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
     methods = (part.get_param("method") for part in mail.walk() if part.get_content_type() == "text/calendar")
-    return {"to": str(mail["To"]), "subject": str(mail["Subject"]), "method": next(methods, "")}
+    words = {"to": str(mail["To"]), "subject": str(mail["Subject"]), "message_id": str(mail["Message-ID"])}
+    return {**words, "method": next(methods, "")}
 
 
 def _keep(stage: Stage) -> None:

@@ -14,7 +14,7 @@ from itipd.cli.runtime import open_store
 from itipd.orders import AcceptHeld, RejectHeld
 from itipd.store import Store
 
-COLUMNS = ("id", "at", "reason", "method", "attendee", "partstat", "uid", "mail")
+COLUMNS = ("id", "received_at", "reason", "method", "attendee", "partstat", "uid", "mail")
 
 
 @click.group(cls=Group)

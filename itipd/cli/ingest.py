@@ -8,7 +8,7 @@ from typing import BinaryIO
 import click
 
 from itipd.cli import output
-from itipd.cli.base import BAD_DATA, App, Command, Failure, pass_app, run
+from itipd.cli.base import BAD_DATA, TRY_AGAIN, App, Command, Failure, pass_app, run
 from itipd.itip.transcript import result
 
 
@@ -22,7 +22,11 @@ from itipd.itip.transcript import result
 @pass_app
 def ingest(app: App, file: BinaryIO, recipients: tuple[str, ...], sender: str | None, submission: bool) -> None:
     """Take one mail from stdin (`-`). Exit 0: it is committed; 65: it cannot be taken; 75: try again later."""
-    config = app.config()
+    try:
+        config = app.config()
+    except Failure as error:
+        # A pipe transport takes every code but 75 for a reason to bounce; a broken setup is no fault of the mail.
+        raise Failure(error.message, TRY_AGAIN) from None
     limit = config.smtp.max_message_size
     raw = file.read(limit + 1)
     if len(raw) > limit:
@@ -31,7 +35,12 @@ def ingest(app: App, file: BinaryIO, recipients: tuple[str, ...], sender: str | 
         )
     if not raw.strip():
         raise Failure("stdin: found nothing, expected a mail", BAD_DATA)
-    run(_ingest(app, raw, recipients, sender, submission))
+    try:
+        run(_ingest(app, raw, recipients, sender, submission))
+    except Failure as error:
+        raise error if error.exit_code == BAD_DATA else Failure(error.message, TRY_AGAIN) from None
+    except Exception as error:  # our own fault, whatever it is: the mail must stay with the relay (hardening §10)
+        raise Failure(f"not committed: {type(error).__name__}: {output.cell(str(error))}", TRY_AGAIN) from None
 
 
 async def _ingest(app: App, raw: bytes, recipients: tuple[str, ...], sender: str | None, submission: bool) -> None:

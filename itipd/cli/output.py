@@ -17,6 +17,7 @@ import click
 from itipd.plain import plain
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d")
+_HIDDEN = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _WHOLE = frozenset(
     ("id", "address", "attendee", "partstat", "state", "status", "outcome", "method", "start", "at", "received_at")
 )
@@ -43,8 +44,12 @@ def one(value: Mapping[str, Any]) -> None:
 
 
 def dumps(value: object, indent: int | None = None) -> str:
-    """`value` as JSON; times as ISO 8601 with their offset."""
-    return json.dumps(value, ensure_ascii=False, indent=indent, default=_plain_json)
+    """`value` as JSON; times as ISO 8601 with their offset. One line stays one for whoever reads it line by line."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=_plain_json)
+    if text.isascii():
+        return text
+    # Some programs take NEL or U+2028 for the end of a line; marks of direction would play with a terminal.
+    return _HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _plain_json(value: object) -> object:

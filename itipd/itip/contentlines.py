@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from itipd.itip.line import Line, escape, fold, format_line, has_unquoted_colon, parse_line, unescape
+from itipd.itip.line import Line, escape, fold, format_line, has_unquoted_colon, parse_line, unescape, value_of
 from itipd.itip.model import clean
 from itipd.itip.unfold import Limits, TooLarge, Unreadable, logical_lines
 
@@ -83,8 +83,8 @@ class Component:
 
     def text(self, name: str, limit: int = TEXT_LIMIT) -> str | None:
         """The TEXT value of the first property of this name: unescaped, cleaned, without blanks around it."""
-        line = self.first(name)
-        return None if line is None else clean(unescape(line.value), limit).strip()
+        lines = self.lines(name)
+        return clean(unescape(value_of(lines[0])), limit).strip() if lines else None
 
 
 def parse(

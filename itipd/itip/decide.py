@@ -11,31 +11,24 @@ from dataclasses import replace
 from datetime import datetime
 
 from itipd.itip import lookup, who
+from itipd.itip.answer import answered, delegates_of, differences, heard, row_at, same_answer, with_answer
 from itipd.itip.case import (
     Case,
-    answered,
-    chain,
     current_rid,
     current_sequence,
-    delegate_row,
-    delegator_at,
-    differences,
     held,
     lay_out,
     nothing,
     of,
     partstat_of,
-    proposal_of,
-    request,
-    retire,
-    row_at,
-    same_answer,
     stale,
-    with_answer,
     words,
 )
+from itipd.itip.counter import proposal_of, retire, same_proposal
+from itipd.itip.delegation import chain, delegated
 from itipd.itip.model import (
     NEEDS_ACTION,
+    Attendee,
     Change,
     Decision,
     Evidence,
@@ -44,13 +37,13 @@ from itipd.itip.model import (
     Policy,
     PutAttendee,
     PutProposal,
-    Send,
-    Write,
 )
 from itipd.itip.outcomes import Outcome, Reason
+from itipd.itip.properties import value_of
 from itipd.itip.recurrence import TooCostly
 
 MAX_DELEGATIONS = 5  # a chain A -> B -> C ... deeper than this is refused
+MAX_DELEGATES = 4  # to whom one mail may delegate: a reply never costs more than a few mails
 
 
 Rule = Callable[[Case], Decision | None]
@@ -70,7 +63,7 @@ def considered(
     meeting: Meeting | None, message: Message, sender: Evidence, policy: Policy, now: datetime
 ) -> Iterator[tuple[str, Decision | None]]:
     """The rules in the order they are tried, up to and with the one that decides: (its name, its decision)."""
-    rules = RULES.get(message.method)
+    rules = RULES.get(message.method) if message.attendees else None  # none are read of other components
     if rules is None:  # RFC 5546 §3.2: REQUEST, CANCEL, ADD, PUBLISH, DECLINECOUNTER are the organizer's to send
         ours = meeting is not None and sender.from_address == meeting.organizer
         yield "not_for_organizer", of(message, Outcome.NO_ACTION, Reason.OWN_MAIL if ours else Reason.NOT_FOR_ORGANIZER)
@@ -104,14 +97,15 @@ def organizer_mismatch(case: Case) -> Decision | None:
 
 def own_mail(case: Case) -> Decision | None:
     """From one of our own organizer addresses: a loop, or the organizer's own client (RFC 3834 §2)."""
-    if case.sender.from_address != case.meeting.organizer:
+    sender = case.sender.from_address
+    if sender is None or not who.is_organizer(sender, case.meeting, case.policy):
         return None
-    return nothing(case, Reason.OWN_MAIL, f"From {case.sender.from_address} is the organizer")
+    return nothing(case, Reason.OWN_MAIL, f"From {sender} is the organizer")
 
 
 def sender_unproven(case: Case) -> Decision | None:
     """Evidence too weak for policy `sender`: held, state unchanged (RFC 6047 §2.2.1, a MUST)."""
-    if who.proven(case.line, case.sender, case.policy):
+    if who.proven(case.line, case.address, case.sender, case.policy):
         return None
     found = case.sender.from_address or "no single mailbox"
     detail = f"policy {case.policy.sender}; From {found}, DMARC {case.sender.dmarc or 'not vouched for'}"
@@ -130,7 +124,7 @@ def cancelled(case: Case) -> Decision | None:
     """The meeting or the instance is cancelled: CANCEL again to this attendee."""
     if not case.cancelled:
         return None
-    if case.guest is None:
+    if case.stranger:
         return nothing(case, Reason.CANCELLED, "cancelled; the sender is no attendee and is sent nothing")
     rid = "" if case.meeting.status == lookup.CANCELLED else case.rid or ""
     return with_answer(nothing(case, Reason.CANCELLED, "STATUS:CANCELLED"), case, "CANCEL", rid)
@@ -147,38 +141,32 @@ def uninvited(case: Case) -> Decision | None:
     )
 
 
-def delegate_answers(case: Case) -> Decision | None:
-    """D's own REPLY arrived before the delegator's (RFC 5546 §3.2.2.3): D is let in on the delegator's word."""
-    if case.guest is not None or not any(delegator_at(case, name) for name in case.delegators):
+def delegate_refused(case: Case) -> Decision | None:
+    """Somebody who is here only because an attendee delegated to them, where policy forbids delegation."""
+    if not case.stranger or not case.delegators or case.policy.delegation != "forbid":
         return None
-    if case.policy.delegation == "forbid":
-        return nothing(case, Reason.DELEGATION_REFUSED, "policy delegation = forbid")
-    return replied(case)
-
-
-def list_member(case: Case) -> Decision | None:
-    """Invited through a list that is an attendee and that MEMBER names (RFC 5546 §3.7.2): a guest of their own now."""
-    lists = who.related(case.line, "MEMBER", case.policy)
-    if case.guest is not None or not any(delegator_at(case, name) for name in lists):
-        return None
-    return replied(case)
+    return nothing(case, Reason.DELEGATION_REFUSED, "policy delegation = forbid")
 
 
 def party_crasher(case: Case) -> Decision | None:
-    """Never invited: policy decides (RFC 5546 §3.2.3). Never added when stale or when From is not the attendee."""
-    if case.guest is not None and not (case.guest.removed and not case.guest.invited):
+    """Never invited: policy decides (RFC 5546 §3.2.3). Never added when stale or when From is not the attendee.
+
+    No crasher is who comes on the word of a guest: a delegate whose REPLY arrives before the delegator's
+    (§3.2.2.3), and a member of a list that was invited (§3.7.2).
+    """
+    if not case.stranger or case.voucher is not None:
         return None
     policy = case.policy.party_crasher
     theirs = case.sender.from_address is not None and who.same_person(
         case.sender.from_address, case.line, replace(case.policy, aliases={})
     )
-    old = case.message.sequence is not None and case.message.sequence < case.meeting.sequence
+    old = case.message.sequence is not None and case.message.sequence < current_sequence(case)
     if policy == "no_action":
         refusal = nothing(case, Reason.PARTY_CRASHER, "policy party_crasher = no_action")
         row = replace(row_at(case), removed=True, invited=False, partstat=None)  # remembers that they were told
         return with_answer(refusal, case, "CANCEL", case.rid or "", uninvite=True, row=row)
     if policy == "accepted" or (policy == "added" and theirs and not old):  # accepted: a person has said so
-        return let_in(case)
+        return None
     return held(case, Reason.PARTY_CRASHER, f"{case.address} is no attendee; policy party_crasher = {policy}")
 
 
@@ -187,7 +175,7 @@ def stale_sequence(case: Case) -> Decision | None:
     if not stale(case):
         return None
     detail = f"SEQUENCE {case.message.sequence} < reset sequence {case.reset}"
-    if case.policy.stale_reply == "ignore":
+    if case.policy.stale_reply == "ignore" or case.stranger:  # who delegated to a stranger is asked again themselves
         return nothing(case, Reason.STALE_SEQUENCE, detail)
     return with_answer(nothing(case, Reason.STALE_SEQUENCE, detail), case, "REQUEST", current_rid(case))
 
@@ -201,35 +189,43 @@ def stale_counter(case: Case) -> Decision | None:
 
 
 def out_of_order(case: Case) -> Decision | None:
-    """Revision below the last applied one, or equal to it and answered earlier (RFC 5546 §2.1.5)."""
-    known = case.answer
-    if known is None or known.revision is None or known.partstat is None:
-        return None
-    if case.revision > known.revision:
+    """Revision below the last applied one of the same R, or equal to it and sent earlier (RFC 5546 §2.1.5)."""
+    known = case.known
+    if known is None or known.revision is None or case.revision > known.revision:
         return None
     # RFC 5546 §2.1.5 has no word for a tie; Outlook for Mac sends two answers with one DTSTAMP.
-    tied = case.revision == known.revision
-    if tied and (same_answer(case, known) or known.reply_time is None or case.tie >= known.reply_time):
+    earlier = known.reply_time is not None and case.tie < known.reply_time
+    if case.revision == known.revision and (not earlier or _same(case, known)):
         return None
     return nothing(case, Reason.OUT_OF_ORDER, f"{words(case.revision)} is not after {words(known.revision)}")
 
 
 def duplicate(case: Case) -> Decision | None:
     """Same revision, same answer."""
-    known = case.answer
-    if known is None or known.revision != case.revision or not same_answer(case, known):
+    known = case.known
+    if known is None or known.revision != case.revision or not _same(case, known):
         return None
-    return nothing(case, Reason.DUPLICATE, f"{words(case.revision)} is already applied")
+    found = nothing(case, Reason.DUPLICATE, f"{words(case.revision)} is already applied")
+    if known.reply_time is not None and case.tie > known.reply_time:
+        # A third answer of this revision, sent between the two, must not win because it arrives last.
+        return replace(found, writes=(PutAttendee(replace(known, reply_time=case.tie)),))
+    return found
+
+
+def _same(case: Case, known: Attendee) -> bool:
+    return same_proposal(case) if case.message.method == "COUNTER" else same_answer(case, known)
 
 
 def delegation_refused(case: Case) -> Decision | None:
-    """A delegation that policy forbids, that points back, or whose chain is too deep (RFC 5546 §3.2.2.3)."""
-    delegates = who.related(case.line, "DELEGATED-TO", case.policy)
-    if not delegates or partstat_of(case.line) != "DELEGATED":
+    """A delegation that policy forbids, that points back, to too many, or too deep (RFC 5546 §3.2.2.3)."""
+    delegates = delegates_of(case)
+    if not delegates:
         return None
     if case.policy.delegation == "forbid":
         return nothing(case, Reason.DELEGATION_REFUSED, "policy delegation = forbid")
-    above = chain(case.meeting, case.address)
+    if len(delegates) > MAX_DELEGATES:
+        return nothing(case, Reason.DELEGATION_REFUSED, f"{len(delegates)} delegates, at most {MAX_DELEGATES}")
+    above = chain(case.meeting, case.address, case.rid or "")
     if len(above) >= MAX_DELEGATIONS:
         return nothing(case, Reason.DELEGATION_REFUSED, f"a chain of more than {MAX_DELEGATIONS} delegations")
     back = set(delegates) & {case.address, case.meeting.organizer, *above}
@@ -248,35 +244,37 @@ def no_partstat(case: Case) -> Decision | None:
 def replied(case: Case) -> Decision:
     """Otherwise: PARTSTAT, comment and revision are stored; who is delegated to becomes an attendee."""
     old, row = answered(case)
-    writes: list[Write] = [PutAttendee(row)]
-    changes = list(differences(case, old, row))
-    sends: list[Send] = []
-    for name in row.delegated_to if row.partstat == "DELEGATED" else ():
-        delegate = delegate_row(case, name)
-        writes.append(PutAttendee(delegate))
-        changes.append(Change(name, case.rid or "", "delegated_from", None, ", ".join(delegate.delegated_from)))
-        sends.append(request(case, name))  # the delegator may not have sent one
-    writes += retire(case)
+    row = _let_in(case, row)
+    writes, changes, sends = delegated(case, row)
     quirks: tuple[str, ...] = ()
     if case.revision.sequence > max(case.meeting.sequence, case.event.sequence if case.event else 0):
         quirks = ("future_sequence",)
     decision = of(case.message, Outcome.UPDATED, Reason.REPLIED, case, f"{words(case.revision)} applied")
-    return replace(
+    decision = replace(
         decision,
         quirks=(*decision.quirks, *quirks),
-        changes=tuple(changes),
-        writes=tuple(writes),
+        changes=(*_changes(case, old, row), *changes),
+        writes=(PutAttendee(row), *writes, *retire(case)),
         sends=tuple(sends),
     )
+    return _told(case, decision, row)
 
 
-def let_in(case: Case) -> Decision:
-    """A party crasher whom the policy adds: they become an attendee, with their answer, and are sent the REQUEST."""
-    old, row = answered(case)
-    row = replace(row, invited=False, removed=False)
-    decision = of(case.message, Outcome.ADDED, Reason.PARTY_CRASHER, case, f"{case.address} was let in")
-    send = Send("REQUEST", (case.address,), case.rid or "", current_sequence(case), Reason.PARTY_CRASHER.value)
-    return replace(decision, changes=tuple(differences(case, old, row)), writes=(PutAttendee(row),), sends=(send,))
+def _let_in(case: Case, row: Attendee) -> Attendee:
+    return replace(row, removed=False, invited=case.voucher is not None) if case.stranger else row
+
+
+def _changes(case: Case, old: Attendee, row: Attendee) -> Iterator[Change]:
+    """What changes at R by `row`: nothing where a later answer to this and all future instances holds there."""
+    return differences(case, old, lookup.standing({**case.rows, row.rid: row}, row.rid, None) or row)
+
+
+def _told(case: Case, decision: Decision, row: Attendee) -> Decision:
+    """A party crasher whom the policy, or a person, lets in becomes an attendee and is sent the REQUEST."""
+    if not case.stranger or case.voucher is not None:
+        return decision
+    added = replace(decision, outcome=Outcome.ADDED, reason=Reason.PARTY_CRASHER, detail=f"{case.address} was let in")
+    return with_answer(added, case, "REQUEST", case.rid or "", row=row)
 
 
 def refresh(case: Case) -> Decision:
@@ -288,9 +286,9 @@ def refresh(case: Case) -> Decision:
 
 def refresh_of_stranger(case: Case) -> Decision | None:
     """From anybody else nothing leaves."""
-    if case.guest is None:
+    if case.stranger:
         return nothing(case, Reason.PARTY_CRASHER, f"{case.address} is no attendee")
-    if case.guest.removed:
+    if case.guest is not None and case.guest.removed:
         return nothing(case, Reason.UNINVITED, f"{case.address} was removed")
     return None
 
@@ -298,23 +296,22 @@ def refresh_of_stranger(case: Case) -> Decision | None:
 def counter(case: Case) -> Decision:
     """A known attendee's COUNTER, not stale: a proposal is stored, PARTSTAT taken if there is one (RFC 5546 §3.2.7)."""
     proposal = proposal_of(case)
-    writes: list[Write] = list(retire(case))
-    changes: list[Change] = []
-    sends: tuple[Send, ...] = ()
     old, row = answered(case)
     if partstat_of(case.line) in (None, NEEDS_ACTION):
-        row = replace(row, partstat=case.answer.partstat if case.answer else old.partstat, comment=old.comment)
-    writes.append(PutAttendee(row))
-    changes += differences(case, old, row)
-    refuses = case.event is not None and "X-MICROSOFT-DISALLOW-COUNTER:TRUE" in case.event.lines.upper()
-    if case.policy.counter == "decline" or refuses:
+        row = heard(case)
+    row = _let_in(case, row)
+    refuses = case.event is not None and (value_of(case.event.lines, "X-MICROSOFT-DISALLOW-COUNTER") or "").upper()
+    declined = case.policy.counter == "decline" or refuses == "TRUE"
+    if declined:
         proposal = replace(proposal, state="declined")
-        sends = (
-            Send("DECLINECOUNTER", (case.address,), case.rid or "", current_sequence(case), Reason.PROPOSAL.value),
-        )
-    writes.append(PutProposal(proposal))
-    decision = of(case.message, Outcome.UPDATED, Reason.PROPOSAL, case, f"{words(case.revision)}, {proposal.state}")
-    return replace(decision, changes=tuple(changes), writes=tuple(writes), sends=sends)
+    decision = replace(
+        of(case.message, Outcome.UPDATED, Reason.PROPOSAL, case, f"{words(case.revision)}, {proposal.state}"),
+        changes=tuple(_changes(case, old, row)),
+        writes=(*retire(case), PutAttendee(row), PutProposal(proposal)),
+    )
+    if declined:
+        decision = with_answer(decision, case, "DECLINECOUNTER", case.rid or "", row=row)
+    return _told(case, decision, row)
 
 
 HEAD: tuple[Rule, ...] = (organizer_mismatch, own_mail, sender_unproven, unknown_instance, cancelled)
@@ -324,8 +321,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         *HEAD,
         uninvited,
         no_partstat,
-        delegate_answers,
-        list_member,
+        delegate_refused,
         party_crasher,
         stale_sequence,
         out_of_order,

@@ -16,6 +16,7 @@ _CONTROL_TABLE: dict[int, None] = dict.fromkeys((*range(9), *range(10, 32), 127)
 
 # Possessive quantifiers throughout: no pattern of this module can backtrack.
 _NAME = re.compile(r"([A-Za-z0-9_-]++)[ \t]*+[:;]?")
+_KEY = re.compile(r"[ \t]*+[A-Za-z0-9_-]++[ \t]*+=")
 _PARAMETER = re.compile(r";[ \t]*+[A-Za-z0-9-]++=")
 _DATED = re.compile(r":[ \t]*+[0-9]{4}-?[0-9]{2}-?[0-9]{2}")
 _MAILTO = re.compile(r":[ \t]*+mailto:", re.IGNORECASE)
@@ -64,21 +65,36 @@ def parse_line(raw: str) -> Line:
     if raw[end - 1 : end] != ";":
         return Line(name, {}, raw[end:])
     head, value, _ = _split(raw)
-    pairs: list[tuple[str, list[str]]] = []
-    for piece in head[end:].split(";"):
-        key, equals, text = piece.partition("=")
-        key = key.strip().upper()
-        if equals and _TOKEN.fullmatch(key):
-            pairs.append((key, [text]))
-        elif pairs:  # an unquoted semicolon in a value
-            pairs[-1][1].append(piece)
     params: dict[str, tuple[str, ...]] = {}
-    for key, texts in pairs:
-        text = texts[0] if len(texts) == 1 else ";".join(texts)
+    pieces = head[end:].split(";")
+    if not all(map(_KEY.match, pieces)):
+        pieces = _rejoin(pieces)
+    for piece in pieces:
+        key, _, text = piece.partition("=")
+        key = key.strip().upper()
         # A parameter must not come twice (RFC 5545 §3.2): the first counts.
         if key not in params:
             params[key] = (_plain(text),) if key in _SINGLE else tuple(map(_plain, text.split(",")))
     return Line(name, params, value)
+
+
+def _rejoin(pieces: list[str]) -> list[str]:
+    """Parameters that an unquoted semicolon in a value has cut, put together again; what belongs to none goes."""
+    joined: list[list[str]] = []
+    for piece in pieces:
+        if _KEY.match(piece):
+            joined.append([piece])
+        elif joined:
+            joined[-1].append(piece)
+    return [";".join(parts) for parts in joined]
+
+
+def value_of(raw: str) -> str:
+    """The value of an unfolded content line, as written."""
+    match = _NAME.match(raw)
+    if match is None:
+        return raw
+    return _split(raw)[1] if match[0][-1] == ";" else raw[match.end() :]
 
 
 def _split(raw: str) -> tuple[str, str, bool]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, time
 from functools import lru_cache
+from operator import itemgetter
 
-from itipd.itip import recurrence
+from itipd.itip import recurrence, timezones
 from itipd.itip.contentlines import Component
 from itipd.itip.model import Attendee, Event, Meeting, Moment
-from itipd.itip.timezones import zones_from_text
 
 CANCELLED = "CANCELLED"
 
@@ -23,7 +24,7 @@ Rows = Mapping[str, Attendee]
 @lru_cache(maxsize=256)
 def zones(text: str) -> Mapping[str, Component]:
     """The meeting's own VTIMEZONEs, parsed. They are the organizer's text, never an attendee's."""
-    return zones_from_text(text) if text else {}
+    return timezones.zones_from_text(text) if text else {}
 
 
 def locate(meeting: Meeting, rid: Moment | None) -> str | None:
@@ -42,11 +43,21 @@ def locate(meeting: Meeting, rid: Moment | None) -> str | None:
 
 
 def _override_on(meeting: Meeting, rid: Moment) -> str | None:
-    """An override without its series: a DATE or local midnight finds the only one on that day."""
-    if rid.utc is not None and rid.local.time().isoformat() != "00:00:00":
-        return None
-    found = [key for key in meeting.events if key[:8] == rid.local.strftime("%Y%m%d")]
-    return found[0] if len(found) == 1 else None
+    """An override without its series, on the wall clock of its own zone; a DATE or T000000: the only one that day."""
+    clocks = {key: _clock(event, zones(meeting.zones)) for key, event in meeting.events.items()}
+    exact = [key for key, clock in clocks.items() if clock == rid.local and rid.utc is None and not rid.is_date]
+    if not exact and (rid.is_date or rid.local.time() == time()):
+        exact = [key for key, clock in clocks.items() if clock is not None and clock.date() == rid.local.date()]
+    return exact[0] if len(exact) == 1 else None
+
+
+def _clock(event: Event, own: Mapping[str, Component]) -> datetime | None:
+    """The RECURRENCE-ID of an override as the wall clock of the zone that its DTSTART is in."""
+    moment = timezones.parse_value(event.rid)
+    if isinstance(moment, str) or moment.utc is None:
+        return None if isinstance(moment, str) else moment.local
+    zone = timezones.resolve(event.tzid, own) if event.tzid is not None else None
+    return moment.utc.astimezone(zone or UTC).replace(tzinfo=None)
 
 
 def rows_of(meeting: Meeting, address: str) -> Rows:
@@ -63,27 +74,27 @@ def rows_by_address(meeting: Meeting) -> dict[str, dict[str, Attendee]]:
 
 
 def answer_at(rows: Rows, rid: str) -> Attendee | None:
-    """The row that holds this attendee's answer to R itself: its own, or that of a THISANDFUTURE before it.
+    """The row whose answer holds for R: R's own, or that of a THISANDFUTURE before it.
 
-    The later revision wins, so the order of arrival does not matter; an answer from before R's last reset is none.
+    The later revision wins, of equal ones the nearer to R, so the order of arrival does not matter; an answer from
+    before R's last reset is none.
     """
     if not rid:
         return rows.get("")
-    reset = reset_at(rows, rid)
-    best: Attendee | None = None
-    for key, row in rows.items():
-        covers = key == rid or (row.future and key != "" and key <= rid)
-        if not covers or row.partstat is None or row.revision is None or row.revision.sequence < reset:
-            continue
-        if best is None or best.revision is None or row.revision > best.revision:
-            best = row
-    return best
+    reset, _ = reset_of(rows, rid)
+    found = [
+        (row.revision, key, row)
+        for key, row in rows.items()
+        if key == rid or (row.future and "" < key < rid)
+        if row.partstat is not None and row.revision is not None and row.revision.sequence >= reset
+    ]
+    return max(found, key=itemgetter(0, 1))[2] if found else None
 
 
-def reset_at(rows: Rows, rid: str) -> int:
-    """The reset sequence of this attendee on R."""
+def reset_of(rows: Rows, rid: str) -> tuple[int, datetime | None]:
+    """The reset sequence of this attendee on R, and when that was."""
     row = rows.get(rid) or rows.get("")
-    return row.reset_sequence if row is not None else 0
+    return (row.reset_sequence, row.reset_at) if row is not None else (0, None)
 
 
 def standing(rows: Rows, rid: str, override: Event | None) -> Attendee | None:
@@ -95,18 +106,26 @@ def standing(rows: Rows, rid: str, override: Event | None) -> Attendee | None:
     base, exact = rows.get(""), rows.get(rid)
     if not rid:
         return base
-    guest = exact if exact is not None else base
+    guest = exact or base
     if guest is None:
         return None
     if exact is None and override is not None and override.status != CANCELLED and guest.listed:
         return None  # the override has a guest list of its own
     answer = answer_at(rows, rid)
-    if answer is None and exact is not None and exact.partstat is not None:
-        answer = exact
     if answer is None:
-        answer = base if base is not None else guest
-    params = exact.params if exact is not None and exact.listed else (base or guest).params
-    removed = exact.removed if exact is not None else guest.removed
-    if exact is not None and not exact.listed and base is not None:
-        removed = exact.removed or base.removed
-    return replace(answer, rid=rid, params=params, removed=removed, listed=guest.listed, position=guest.position)
+        answer = exact if exact is not None and exact.partstat is not None else base or guest
+    return replace(
+        answer,
+        rid=rid,
+        params=exact.params if exact is not None and exact.listed else (base or guest).params,
+        removed=guest.removed,
+        listed=guest.listed,
+        position=guest.position,
+        delegated_from=guest.delegated_from or (base.delegated_from if base is not None else ()),
+    )
+
+
+def guest_at(meeting: Meeting, address: str, rid: str) -> Attendee | None:
+    """The guest of this address as they stand at R; None where they are none, or none any more."""
+    row = standing(rows_of(meeting, address), rid, meeting.events.get(rid) if rid else None)
+    return row if row is not None and not row.removed else None

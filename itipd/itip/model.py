@@ -16,6 +16,7 @@ Params = Mapping[str, tuple[str, ...]]
 """Parameters of a property: upper-case name -> its values, without quotes."""
 
 NEEDS_ACTION = "NEEDS-ACTION"
+PARTSTATS = frozenset({NEEDS_ACTION, "ACCEPTED", "DECLINED", "TENTATIVE", "DELEGATED", "COMPLETED", "IN-PROCESS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,7 @@ class Message:
     proposed: Proposed | None = None  # only for COUNTER
     percent_complete: int | None = None  # only for VTODO
     completed: datetime | None = None  # only for VTODO
+    asked: tuple[Moment, Moment] | None = None  # only for a VFREEBUSY REQUEST: the span it asks about
     quirks: tuple[str, ...] = ()
 
 
@@ -256,7 +258,11 @@ class Meeting:
     events: Mapping[str, Event] = field(default_factory=dict)
     attendees: Mapping[tuple[str, str], Attendee] = field(default_factory=dict)
     proposals: Mapping[int, Proposal] = field(default_factory=dict)
-    policy: Mapping[str, str] = field(default_factory=dict)  # what differs from the configured policy
+    policy: Mapping[str, str] = field(default_factory=dict)  # the meeting's own words: `itip.own_policy`
+    deadline_at: datetime | None = None  # when it is to be looked at whether enough have accepted; None: not any more
+    publish_at: datetime | None = None  # when the answers that have changed are told to all; None: none have
+    begins_at: datetime | None = None  # the first of its instances; None: unknown
+    ends_at: datetime | None = None  # when the last one is over; None: endless, or unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +295,8 @@ class Policy:
     stale_reply: str = "resend"  # resend, ignore
     delegation: str = "allow"  # allow, forbid
     location: str = "minor"  # minor, significant
+    freebusy: str = "off"  # off, known, any
+    by_person: bool = False  # a person has decided so: no meeting's own words override it
     aliases: Mapping[str, str] = field(default_factory=dict)  # other address -> the attendee's or organizer's
     plus_tag: bool = False  # compare addresses without their plus tag
     organizers: tuple[str, ...] = ()  # patterns that are served; empty: any

@@ -57,6 +57,7 @@ class Reason(StrEnum):
     NOT_CALENDAR = "not_calendar", "The mail has no calendar part.", "RFC 6047 §2.4"
     NO_METHOD = "no_method", "Neither the calendar nor its MIME part names a METHOD.", "RFC 6047 §2.4"
     UNKNOWN_REPORT = "unknown_report", "The delivery report is about no mail and no attendee of ours.", "RFC 3464 §2.3"
+    FREEBUSY = "freebusy", "Somebody asked for the organizer's busy time and is sent it.", "RFC 5546 §3.3.3"
     OWN_MAIL = "own_mail", "The mail comes from one of our own organizer addresses.", "RFC 3834 §2"
 
     # -- the mail's or the file's fault
@@ -80,5 +81,13 @@ class Reason(StrEnum):
     PROPOSAL_ACCEPTED = "proposal_accepted", "The meeting takes the proposal.", "RFC 5546 §3.2.7"
     PROPOSAL_DECLINED = "proposal_declined", "The proposal is declined.", "RFC 5546 §3.2.8"
     REMINDED = "reminded", "Those who have not answered are asked again.", "RFC 5546 §3.2.2.7"
+    POLICY_CHANGED = "policy_changed", "The meeting has words of its own for what is policy.", "RFC 5546 §3.2.3"
+    BAD_POLICY = "bad_policy", "There is no such word of policy, or no such value of it.", "RFC 5546 §3.2.3"
     REJECTED = "rejected", "A person refused what was held.", "RFC 5546 §3.2.3"
     NOT_FOUND = "not_found", "There is no such meeting, instance, attendee or proposal.", "RFC 5546 §2.1.5"
+
+    # -- what a meeting does by itself
+    ALL_DECLINED = "all_declined", "Everybody who counts has declined: the meeting is cancelled.", "RFC 5546 §3.2.5"
+    TOO_FEW_ACCEPTED = "too_few_accepted", "Too few had accepted at the deadline: it is cancelled.", "RFC 5546 §3.2.5"
+    ENOUGH_ACCEPTED = "enough_accepted", "Enough had accepted at the deadline: the meeting stays.", "RFC 5546 §3.2.5"
+    ANSWERS_PUBLISHED = "answers_published", "Everybody is sent the answers of now.", "RFC 5546 §3.2.2.2"

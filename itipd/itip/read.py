@@ -81,6 +81,8 @@ def component(child: Component, method: str, zones: Zones, calendar_quirks: list
             return Fault(Outcome.ERROR, Reason.MALFORMED, method, uid, detail, tuple(quirks))
         if child.first("RRULE") is not None:
             quirks.append("rrule_with_recurrence_id")
+    if method == "REQUEST" and child.name == "VFREEBUSY":
+        return _busy_request(child, uid, zones, quirks)
     if method not in FROM_ATTENDEES or child.name not in ("VEVENT", "VTODO"):
         return Message(method, child.name, uid, rid, quirks=tuple(dict.fromkeys(quirks)))
     attendees = _attendees(child, quirks)
@@ -110,6 +112,28 @@ def component(child: Component, method: str, zones: Zones, calendar_quirks: list
         proposed=_proposed(child, zones, quirks) if method == "COUNTER" else None,
         percent_complete=number(child.first("PERCENT-COMPLETE"), 100),
         completed=instant(child.first("COMPLETED")),
+        quirks=tuple(dict.fromkeys(quirks)),
+    )
+
+
+def _busy_request(child: Component, uid: str, zones: Zones, quirks: list[str]) -> Message:
+    """Who asks for whose busy time, and for which span (RFC 5546 §3.3.2); the rest is for `freebusy` to refuse."""
+    edges = []
+    for name in ("DTSTART", "DTEND"):
+        line = child.first(name)
+        found, tolerated = moment(line, zones) if line is not None else (None, ())
+        quirks += tolerated
+        edges.append(found)
+    start, end = edges
+    organizer = _organizer(child.first("ORGANIZER"), quirks)
+    attendees = _attendees(child, quirks)[:MAX_ATTENDEES]
+    return Message(
+        "REQUEST",
+        child.name,
+        uid,
+        organizer=organizer,
+        attendees=attendees,
+        asked=(start, end) if start is not None and end is not None else None,
         quirks=tuple(dict.fromkeys(quirks)),
     )
 

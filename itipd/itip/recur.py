@@ -56,6 +56,8 @@ def parse_rule(text: str, start: datetime, is_date: bool = False) -> Rule:
         raise BadRule(f"UNTIL={parts['UNTIL'][:40]!r}: expected a date or a time")
     lists = {name: _numbers(parts[name], name) for name in _RANGES if parts.get(name)}
     weekdays = frozenset(map(_weekday, parts["BYDAY"].split(",", _MOST_VALUES))) if parts.get("BYDAY") else frozenset()
+    if frequency not in ("YEARLY", "MONTHLY"):
+        weekdays = frozenset((0, weekday) for _, weekday in weekdays)  # an n-th one is only of a month or a year
     months, monthdays = lists.get("BYMONTH", ()), lists.get("BYMONTHDAY", ())
     yeardays, weeks = lists.get("BYYEARDAY", ()), lists.get("BYWEEKNO", ())
     if not (monthdays or yeardays or weekdays):

@@ -187,20 +187,28 @@ def span(event: Event, zones: Mapping[str, Component], rid: str) -> tuple[Moment
     return start, series.end(start)
 
 
-def expand(event: Event, zones: Mapping[str, Component], after: datetime, limit: int) -> list[Moment]:
-    """The starts of at most `limit` instances that begin at `after` (aware) or later. Raises `TooCostly`.
+def expand(
+    event: Event, zones: Mapping[str, Component], after: datetime, limit: int, before: datetime | None = None
+) -> list[Moment]:
+    """The starts of at most `limit` instances that begin at `after` (aware) or later, and before `before`, if given.
 
-    Floating times and dates count as UTC here.
+    Floating times and dates count as UTC here. Raises `TooCostly`.
     """
     if event.start is None:
         return []
     series = _Series(event, zones, event.start)
     tz, floor = series.tz or UTC, after.astimezone(UTC).replace(tzinfo=None)
     lows = [(after + shift).astimezone(tz).replace(tzinfo=None, microsecond=0, fold=0) for shift in (-_CHANGE, _NONE)]
-    # A wall clock goes back, too: then what comes later may be earlier on it.
+    # What is written for a time in the gap of spring comes later than its wall clock says.
     low = lows[1] if lows[1] - lows[0] == _CHANGE else lows[0] - _CHANGE
-    found = map(series.moment, series.walk(low))
-    return list(islice((moment for moment in found if moment.order >= floor), limit))
+    if before is None:
+        found = map(series.moment, series.walk(low))
+        return list(islice((moment for moment in found if moment.order >= floor), limit))
+    end = before.astimezone(UTC).replace(tzinfo=None)
+    # On the wall clock the end may lie later by the change of autumn.
+    high = before.astimezone(tz).replace(tzinfo=None, fold=0) + _CHANGE
+    found = map(series.moment, takewhile(lambda local: local < high, series.walk(low, high)))
+    return list(islice((moment for moment in found if floor <= moment.order < end), limit))
 
 
 def last_end(event: Event, zones: Mapping[str, Component]) -> Moment | None:

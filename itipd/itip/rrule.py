@@ -257,7 +257,7 @@ class Rule:
             begin, size = date(year, 1, 1).toordinal() - first + 1, 365 + isleap(year)
         named: set[int] = set()
         for n, weekday in self.weekdays:
-            if n == 0 or self.frequency not in ("YEARLY", "MONTHLY"):
+            if n == 0:
                 named.update(range(1 + (weekday - first + 1) % 7, length + 1, 7))
                 continue
             # Days are numbered from the first of the month; `begin` is that of the month, or of the year.

@@ -17,9 +17,6 @@ from importlib import resources
 from itipd.itip.contentlines import escape
 from itipd.itip.timezones import LAST_YEAR, iana_name
 
-HORIZON = 50
-"""Years after `since` for which changes that follow no rule are written out."""
-
 _DAYS = ("SU", "MO", "TU", "WE", "TH", "FR", "SA")
 _EPOCH = datetime(1970, 1, 1)
 _DAY = timedelta(days=1)
@@ -96,11 +93,12 @@ def vtimezone(tzid: str, since: int) -> str | None:
     # A file tells changes of the name or the law, too; only those of the offset are written.
     changes = [change for change in _with_rule(changes, halves) if change.before != change.after]
     first = _first_year_of_rule(changes, halves) if halves else LAST_YEAR
-    start = datetime(max(min(since, LAST_YEAR - HORIZON), 1900), 1, 1)
+    start = datetime(max(min(since, LAST_YEAR), 1900), 1, 1)
     # The rule's observances begin a year early, so that they also say what holds on the first day.
     from_year = max(first, start.year - 1)
     lines = ["BEGIN:VTIMEZONE", f"TZID:{escape(tzid)}"]
-    lines += _singles(changes, start, datetime(min(from_year, start.year + HORIZON), 1, 1), initial, bool(halves))
+    # All that the file foretells is written: Morocco's and Palestine's changes follow the moon, up to 2086.
+    lines += _singles(changes, start, datetime(from_year, 1, 1), initial, bool(halves))
     for half in halves:
         rule, correction = half.rule()
         onset = half.onset(from_year) + correction

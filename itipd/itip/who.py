@@ -68,10 +68,11 @@ def same_person(address: str, line: CalAddress, policy: Policy) -> bool:
     return bool(mine & theirs)
 
 
-def proven(line: CalAddress, sender: Evidence, policy: Policy) -> bool:
+def proven(line: CalAddress, attendee: str, sender: Evidence, policy: Policy) -> bool:
     """The evidence is as strong as policy `sender` asks for (RFC 6047 §2.2.1: a MUST).
 
-    DMARC speaks only for the domain of From, so it proves an attendee only together with From itself.
+    `attendee`: the address under which the meeting knows `line`. DMARC speaks only for the domain of From, so it proves
+    an attendee only together with From itself, and one of another domain only by a configured alias.
     """
     if policy.sender == "any":
         return True
@@ -82,7 +83,9 @@ def proven(line: CalAddress, sender: Evidence, policy: Policy) -> bool:
     if not same_person(sender.from_address, line, policy):
         return False
     if policy.sender == "dmarc":
-        return domain(sender.from_address) in sender.passed_domains
+        # EMAIL and SENT-BY are the mail's own words: with them anybody could pass for an attendee.
+        aligned = alias_of(sender.from_address, policy) == attendee or domain(sender.from_address) == domain(attendee)
+        return aligned and domain(sender.from_address) in sender.passed_domains
     return True
 
 

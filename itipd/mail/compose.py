@@ -25,7 +25,7 @@ from functools import lru_cache
 
 from itipd.itip import contentlines
 from itipd.itip.model import clean
-from itipd.mail import texts
+from itipd.mail import languages, sentences, texts
 from itipd.mail.header_lines import header, mailbox, unstructured
 
 
@@ -125,17 +125,18 @@ def compose(outgoing: Outgoing) -> bytes:
     Raises ComposeError for an address, method, Message-ID or calendar that no mail can be made of.
     """
     _check(outgoing)
-    translate = texts.translator(outgoing.language)
-    method, facts = _read(outgoing.calendar, outgoing.language)
+    language = languages.language(outgoing.language)
+    translate = language.translate
+    method, facts = _read(outgoing.calendar, language)
     if method != outgoing.method:
         # RFC 6047 §2.4: the parameter MUST be the METHOD of the calendar.
         raise ComposeError(f"calendar: found METHOD {method!r:.40}, expected {outgoing.method}; render it again")
-    words = texts.words(outgoing.method, outgoing.reason, outgoing.rid, facts)
+    words = sentences.words(outgoing.method, outgoing.reason, outgoing.rid, cancelled=facts.cancelled, task=facts.task)
     name = texts.one_line(outgoing.organizer_name, 128)
     organizer = f"{name} <{outgoing.organizer}>" if name else outgoing.organizer
     summary = facts.summary or texts.one_line(outgoing.summary, 255) or translate("(no title)")
     intro = translate(words.intro).format(organizer=name or outgoing.organizer)
-    table = texts.rows(facts, organizer, clean(outgoing.comment or "", texts.MAX_TEXT).strip(), translate)
+    table = texts.rows(facts, organizer, clean(outgoing.comment or "", texts.MAX_TEXT).strip(), language)
     footer = translate("Please answer with the buttons of your mail or calendar program.") if words.ask else ""
     calendar = _own_line(outgoing.calendar, outgoing.line) if outgoing.line is not None else outgoing.calendar
     encoded = _base64(calendar)
@@ -147,7 +148,7 @@ def compose(outgoing: Outgoing) -> bytes:
         header("Date", format_datetime(outgoing.created_at)),
         header("Message-ID", outgoing.message_id),
         "MIME-Version: 1.0\r\n",
-        header("Content-Language", outgoing.language),
+        header("Content-Language", language.tag),
         "Content-Class: urn:content-classes:calendarmessage\r\n",
     ]
     if outgoing.automatic:
@@ -155,7 +156,7 @@ def compose(outgoing: Outgoing) -> bytes:
         headers.append("X-Auto-Response-Suppress: All\r\n")  # the same for Exchange, which ignores the former
     headers.append(f'Content-Type: multipart/mixed; boundary="{outer}"\r\n\r\n')
     plain = texts.plain(intro, table, facts.description, footer)
-    html = texts.html(intro, table, facts.description, footer, outgoing.language)
+    html = texts.html(intro, table, facts.description, footer, language.tag)
     return "".join(
         [
             *headers,
@@ -192,15 +193,14 @@ def _check(outgoing: Outgoing) -> None:
 
 
 @lru_cache(maxsize=4)  # one calendar goes to many recipients, one after the other
-def _read(calendar: str, language: str) -> tuple[str, texts.Facts]:
+def _read(calendar: str, language: languages.Language) -> tuple[str, texts.Facts]:
     try:
-        tops, _quirks = contentlines.parse(calendar.encode(), limits=_LIMITS, skip=frozenset({"VALARM", "VTIMEZONE"}))
+        tops, _quirks = contentlines.parse(calendar.encode(), limits=_LIMITS, skip=frozenset({"VALARM"}))
     except ValueError as error:
         raise ComposeError(f"calendar: found {error}, expected one VCALENDAR") from error
     if len(tops) != 1:
         raise ComposeError(f"calendar: found {len(tops)} VCALENDARs, expected one")
-    components = [child for child in tops[0].children if child.name in ("VEVENT", "VTODO")]
-    return (tops[0].text("METHOD") or "").upper(), texts.facts(components, texts.translator(language))
+    return (tops[0].text("METHOD") or "").upper(), texts.facts(tops[0], language)
 
 
 def _own_line(calendar: str, line: str) -> str:

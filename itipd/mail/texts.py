@@ -1,45 +1,31 @@
-"""The words that people read in our mails: subject, plain text and HTML of an iTIP message (RFC 6047 §2.4).
+"""What people read in our mails: plain text and HTML of an iTIP message (RFC 6047 §2.4); `sentences` says what it is.
 
 Duty: from a calendar and a few plain values to text. It must never decide anything, never read a clock or a locale of
-the machine, and never let a value from the calendar become markup. English stands in the code; `translator` is the one
-place where a catalog of another language comes in.
+the machine, and never let a value from the calendar become markup. English stands in the code, each text marked for
+the catalogs by the function that it is given to: `marked`, `translate` or `several`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from html import escape
+from unicodedata import east_asian_width
 
-from itipd.itip.contentlines import Component
-from itipd.itip.model import clean
-from itipd.itip.timezones import parse_duration
+from itipd.itip import timezones
+from itipd.itip.contentlines import Component, Line
+from itipd.itip.model import Moment, clean
+from itipd.mail.languages import Language, marked
 
-Translate = Callable[[str], str]
-
-DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-)
 EVERY = {
-    "DAILY": ("every day", "every {n} days"),
-    "WEEKLY": ("every week", "every {n} weeks"),
-    "MONTHLY": ("every month", "every {n} months"),
-    "YEARLY": ("every year", "every {n} years"),
+    "DAILY": marked("every day"),
+    "WEEKLY": marked("every week"),
+    "MONTHLY": marked("every month"),
+    "YEARLY": marked("every year"),
 }
+WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
 """Controls, line and paragraph separators, invisible marks, turns of the writing direction, lone surrogates."""
@@ -49,37 +35,6 @@ MAX_DATES = 10
 
 MAX_TEXT = 4_000
 """So many characters of a description are repeated in the body; the calendar itself has all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What differs from mail to mail: the subject with `{summary}` in it, the first sentence with `{organizer}`, and
-    whether an answer is asked for."""
-
-    subject: str
-    intro: str
-    ask: bool = False
-
-
-INVITATION = Words("Invitation: {summary}", "{organizer} invites you:", ask=True)
-UPDATE = Words("Updated: {summary}", "{organizer} has changed this invitation:", ask=True)
-REMINDER = Words("Please answer: {summary}", "{organizer} is still waiting for your answer:", ask=True)
-CURRENT = Words("Invitation: {summary}", "This is the invitation as it stands now:", ask=True)
-CANCELLATION = Words("Cancelled: {summary}", "{organizer} has cancelled this:")
-INSTANCE_CANCELLED = Words("Cancelled: {summary}", "{organizer} has cancelled this date; the rest of the series stays:")
-UNINVITED = Words("Cancelled: {summary}", "{organizer} has taken you off the guest list of this:")
-DECLINED = Words("Proposal declined: {summary}", "{organizer} has declined your proposal; this stays as it is:")
-OTHER = Words("{summary}", "{organizer} sends you this:")
-
-REQUESTS = {
-    "significant_change": UPDATE,
-    "minor_change": UPDATE,
-    "proposal_accepted": UPDATE,
-    "reminded": REMINDER,
-    "stale_sequence": CURRENT,
-    "refresh": CURRENT,
-}
-"""By the reason for which a REQUEST is sent; any other reason is a first invitation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,44 +48,28 @@ class Facts:
     location: str = ""
     description: str = ""
     cancelled: bool = False  # STATUS:CANCELLED stands in it
+    task: bool = False  # a VTODO
 
 
-def translator(language: str) -> Translate:
-    """The function that turns an English text of this module into `language`.
-
-    There is no catalog yet, so every language reads English; a gettext catalog's `gettext` fits in here unchanged.
-    """
-    del language  # one language, until there is a catalog to choose from
-    return str
-
-
-def words(method: str, reason: str, rid: str, facts: Facts) -> Words:
-    """The words for a METHOD, the reason it is sent for, and the instance (`""`: the series)."""
-    if method == "REQUEST":
-        return REQUESTS.get(reason, INVITATION)
-    if method == "CANCEL":
-        if not facts.cancelled:
-            return UNINVITED  # RFC 5546 §3.2.5: no STATUS where only these attendees are taken off
-        return INSTANCE_CANCELLED if rid else CANCELLATION
-    return DECLINED if method == "DECLINECOUNTER" else OTHER
-
-
-def facts(components: list[Component], translate: Translate) -> Facts:
-    """What the VEVENTs or VTODOs of one calendar say, the series first; empty texts where there is nothing."""
+def facts(calendar: Component, language: Language) -> Facts:
+    """What the VEVENTs or VTODOs of one VCALENDAR say, the series first; empty texts where there is nothing."""
+    components = [child for child in calendar.children if child.name in ("VEVENT", "VTODO")]
     if not components:
         return Facts()
+    zones = timezones.zones_of(calendar)
     # The series is the calendar's subject; overrides add their dates.
     main = next((c for c in components if c.first("RECURRENCE-ID") is None), components[0])
     ordered = [main, *(c for c in components if c is not main)]
-    whens = tuple(text for c in ordered[:MAX_DATES] if (text := when(c, translate)))
+    whens = tuple(text for c in ordered[:MAX_DATES] if (text := when(c, zones, language)))
     return Facts(
         summary=one_line(main.text("SUMMARY") or "", 255),
         whens=whens,
         more=max(0, len(ordered) - MAX_DATES),
-        repeats=repeats(main, translate),
+        repeats=repeats(main, zones, language),
         location=one_line(main.text("LOCATION") or "", 255),
         description=clean(main.text("DESCRIPTION") or "", MAX_TEXT).strip(),
         cancelled=(main.text("STATUS") or "").upper() == "CANCELLED",
+        task=main.name == "VTODO",
     )
 
 
@@ -139,54 +78,116 @@ def one_line(text: str, limit: int) -> str:
     return _UNSEEN.sub("", " ".join(text.split()))[:limit]
 
 
-def when(component: Component, translate: Translate) -> str:
-    """The time of one component as its organizer wrote it, with the name of its zone; "" where it has none.
-
-    Nothing is computed across zones: the wall clock of the calendar is what people agreed on.
-    """
+def when(component: Component, zones: Mapping[str, Component], language: Language) -> str:
+    """The time of one component in the zone that its organizer wrote it in, with that zone; "" where it has none."""
     line = component.first("DTSTART") or component.first("DUE") or component.first("RECURRENCE-ID")
-    start = _local(line.value) if line is not None else None
+    start = timezones.moment(line, zones)[0] if line is not None else None
     if line is None or start is None:
-        return ""
+        return ""  # the calendar is our own, but a value that is no time must not stop a mail
     end_line = component.first("DTEND") or component.first("DUE")
-    end = _local(end_line.value) if end_line is not None and end_line is not line else None
-    if end is None and (duration := component.first("DURATION")) is not None:
-        end = start + (parse_duration(duration.value) or timedelta())
-    if "T" not in line.value:
-        last = end - timedelta(days=1) if end is not None else start  # RFC 5545 §3.6.1: DTEND is exclusive
-        first = _day(start, translate)
-        return first if last <= start else f"{first} – {_day(last, translate)}"
-    text = f"{_day(start, translate)}, {start:%H:%M}"
-    if end is not None and end > start:
-        text += f"–{end:%H:%M}" if end.date() == start.date() else f" – {_day(end, translate)}, {end:%H:%M}"
-    zone = "UTC" if line.value.endswith("Z") else one_line("".join(line.params.get("TZID", ())[:1]), 60)
-    return f"{text} ({zone})" if zone else text
+    end = timezones.moment(end_line, zones)[0] if end_line is not None and end_line is not line else None
+    until = start.local
+    if end is not None:
+        until = _local(end, start, _zone(line, zones))
+    elif (duration := component.first("DURATION")) is not None:
+        until += timezones.parse_duration(duration.value) or timedelta()
+    first = language.day(start.local)
+    if start.is_date:
+        until -= timedelta(days=1)  # RFC 5545 §3.6.1: DTEND is exclusive
+        if until <= start.local:
+            return first
+        return language.translate("{first} – {last}").format(first=first, last=language.day(until))
+    names = {"day": first, "start": language.clock(start.local), "end": language.clock(until)}
+    if until <= start.local:
+        text = language.translate("{day}, {start}")
+    elif until.date() == start.local.date():
+        text = language.translate("{day}, {start}–{end}")
+    else:
+        text = language.translate("{day}, {start} – {last}, {end}")
+        names["last"] = language.day(until)
+    text = text.format(**names)
+    zone = _place(line, start, language)
+    return language.translate("{when} ({zone})").format(when=text, zone=zone) if zone else text
 
 
-def repeats(component: Component, translate: Translate) -> str:
-    """The rule in a few words: how often and until when; "" for what does not repeat or has an unusual rule."""
-    line = component.first("RRULE")
+def _zone(line: Line, zones: Mapping[str, Component]) -> tzinfo | None:
+    if line.value.strip().upper().endswith("Z"):
+        return UTC
+    return timezones.resolve(line.one("TZID") or "", zones)
+
+
+def _local(moment: Moment, like: Moment, zone: tzinfo | None) -> datetime:
+    """The wall clock of `moment` in the zone of `like`: an end may be written in another zone than its start."""
+    if moment.utc is None or like.utc is None or zone is None:
+        return moment.local
+    return moment.utc.astimezone(zone).replace(tzinfo=None)
+
+
+def _place(line: Line, start: Moment, language: Language) -> str:
+    """The zone of a time in a word or two; "" for one that floats."""
+    tzid = line.one("TZID")
+    if line.value.strip().upper().endswith("Z"):
+        return "UTC"
+    if tzid is None:
+        return ""
+    city = language.city(timezones.iana_name(tzid)[0] or "")
+    if not city:
+        return one_line(tzid, 60)
+    return city if city.startswith("UTC") else language.translate("{city} time").format(city=city)
+
+
+def repeats(component: Component, zones: Mapping[str, Component], language: Language) -> str:
+    """The rule in a few words: how often, on which days of the week and until when; "" for an unusual rule or none."""
+    line, start = component.first("RRULE"), component.first("DTSTART")
     if line is None:
         return ""
     rule = dict(part.upper().split("=", 1) for part in line.value.split(";") if "=" in part)
-    if rule.get("FREQ") not in EVERY:
+    frequency, interval, count = (
+        rule.get("FREQ", ""),
+        _number(rule.get("INTERVAL", "1")),
+        _number(rule.get("COUNT", "")),
+    )
+    if frequency not in EVERY or not interval:
         return ""
-    single, several = EVERY[rule["FREQ"]]
-    n = rule.get("INTERVAL", "1")
-    text = translate(single) if n == "1" else translate(several).format(n=one_line(n, 9))
-    until = _local(rule.get("UNTIL", ""))
-    if until is not None:
-        return text + ", " + translate("until {day}").format(day=_day(until, translate))
-    if rule.get("COUNT"):
-        return text + ", " + translate("{n} times").format(n=one_line(rule["COUNT"], 9))
-    return text
+    text = language.translate(EVERY[frequency]) if interval == 1 else _every(frequency, interval, language)
+    begin = timezones.moment(start, zones)[0] if start is not None else None
+    days = [WEEKDAYS.index(day) for day in rule.get("BYDAY", "").split(",") if day in WEEKDAYS]
+    if frequency == "WEEKLY" and days and (begin is None or days != [begin.local.weekday()]):
+        named = language.listing([language.weekdays[day] for day in sorted(set(days))])
+        text = language.translate("{rule}: {days}").format(rule=text, days=named)
+    until = timezones.parse_value(rule["UNTIL"]) if "UNTIL" in rule else None
+    if isinstance(until, Moment):
+        # RFC 5545 §3.3.10: UNTIL is in UTC where DTSTART has a zone; people think of the day that it is there.
+        last = _local(until, begin, _zone(start, zones)) if begin is not None and start is not None else until.local
+        end = language.translate("until {day}").format(day=language.date(last))
+    elif count:
+        end = language.several("{n} time", "{n} times", count).format(n=count)
+    else:
+        return text
+    return language.translate("{rule}, {end}").format(rule=text, end=end)
 
 
-def rows(facts: Facts, organizer: str, comment: str, translate: Translate) -> list[tuple[str, str]]:
+def _every(frequency: str, n: int, language: Language) -> str:
+    several = language.several
+    text = {
+        "DAILY": several("every {n} day", "every {n} days", n),
+        "WEEKLY": several("every {n} week", "every {n} weeks", n),
+        "MONTHLY": several("every {n} month", "every {n} months", n),
+        "YEARLY": several("every {n} year", "every {n} years", n),
+    }[frequency]
+    return text.format(n=n)
+
+
+def _number(text: str) -> int:
+    """A small positive number, or 0."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+
+
+def rows(facts: Facts, organizer: str, comment: str, language: Language) -> list[tuple[str, str]]:
     """Label and value of what stands in the body, one above the other; empty values are left out."""
-    whens = "\n".join(facts.whens)
+    translate, whens = language.translate, "\n".join(facts.whens)
     if facts.more:
-        whens += "\n" + translate("and {n} more").format(n=facts.more)
+        whens += "\n" + language.several("and {n} more", "and {n} more", facts.more).format(n=facts.more)
     table = (
         (translate("What"), facts.summary),
         (translate("When"), whens),
@@ -195,21 +196,26 @@ def rows(facts: Facts, organizer: str, comment: str, translate: Translate) -> li
         (translate("Organizer"), organizer),
         (translate("Comment"), comment),
     )
-    return [(label, value) for label, value in table if value]
+    return [(translate("{label}:").format(label=label), value) for label, value in table if value]
 
 
 def plain(intro: str, table: list[tuple[str, str]], description: str, footer: str) -> str:
-    """The text/plain body, lines ended by "\\n"."""
-    width = max((len(label) for label, _ in table), default=0) + 2
+    """The text/plain body, lines ended by "\n"; values stand below each other."""
+    width = max((_width(label) for label, _ in table), default=0) + 1
     lines = [intro, ""]
     for label, value in table:
         head, *rest = value.split("\n")
-        lines.append(f"{label + ':':<{width}}{head}")
+        lines.append(label + " " * (width - _width(label)) + head)
         lines.extend(" " * width + more for more in rest)
     for block in (description, footer):
         if block:
             lines += ["", block]
     return "\n".join(lines) + "\n"
+
+
+def _width(text: str) -> int:
+    """The columns that a text takes where all letters are of one width: a Chinese or Japanese sign takes two."""
+    return sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
 def html(intro: str, table: list[tuple[str, str]], description: str, footer: str, language: str) -> str:
@@ -227,20 +233,3 @@ def html(intro: str, table: list[tuple[str, str]], description: str, footer: str
 
 def _markup(text: str) -> str:
     return escape(text).replace("\n", "<br>\n")
-
-
-def _day(moment: datetime, translate: Translate) -> str:
-    day, month = translate(DAYS[moment.weekday()]), translate(MONTHS[moment.month - 1])
-    return translate("{day}, {date} {month} {year}").format(day=day, date=moment.day, month=month, year=moment.year)
-
-
-def _local(value: str) -> datetime | None:
-    # RFC 5545 §3.3.4-5; the calendar is our own, but a value that is no time must not stop a mail.
-    digits = value.strip().upper().removesuffix("Z")
-    for form, length in (("%Y%m%dT%H%M%S", 15), ("%Y%m%d", 8)):
-        if len(digits) == length:
-            try:
-                return datetime.strptime(digits, form)  # noqa: DTZ007 - a wall clock has no zone
-            except ValueError:
-                return None
-    return None

@@ -17,7 +17,10 @@ from itipd.store.values import MeetingKey
 MEETING_KEY = ("organizer", "uid_key")
 meeting_columns = tuple(
     meetings.c[name]
-    for name in ("organizer", "uid_key", "uid", "id", "component", "sequence", "status", "name", "zones", "policy")
+    for name in (
+        *("organizer", "uid_key", "uid", "id", "component", "sequence", "status", "name", "zones", "policy"),
+        *("deadline_at", "publish_at", "begins_at", "ends_at"),
+    )
 )
 EVENT_KEY = ("organizer", "meeting_id", "rid")
 event_columns = tuple(column for column in events.c if column.name != "organizer")
@@ -36,8 +39,22 @@ def key_of(organizer: str, uid: str) -> MeetingKey:
 
 def meeting_of(row: Any) -> Meeting:
     """A Meeting without events, attendees and proposals."""
-    organizer, _, uid, id_, component, sequence, status, name, zones, policy = row
-    return Meeting(organizer, uid, id_, component, sequence, status, name, zones, policy=policy or {})
+    organizer, _, uid, id_, component, sequence, status, name, zones, policy, deadline, publish, begins, ends = row
+    return Meeting(
+        organizer,
+        uid,
+        id_,
+        component,
+        sequence,
+        status,
+        name,
+        zones,
+        policy=policy or {},
+        deadline_at=deadline,
+        publish_at=publish,
+        begins_at=begins,
+        ends_at=ends,
+    )
 
 
 def meeting_values(meeting: Meeting) -> dict[str, Any]:
@@ -53,6 +70,10 @@ def meeting_values(meeting: Meeting) -> dict[str, Any]:
         "name": meeting.name,
         "zones": meeting.zones,
         "policy": dict(meeting.policy),
+        "deadline_at": meeting.deadline_at,
+        "publish_at": meeting.publish_at,
+        "begins_at": meeting.begins_at,
+        "ends_at": meeting.ends_at,
     }
 
 

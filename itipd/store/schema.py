@@ -44,6 +44,10 @@ def _needed(name: str, kind: Any) -> Column[Any]:
 
 settings = Table("settings", metadata, Column("name", Key, primary_key=True), _needed("value", LargeBinary))
 
+_deadline = text("deadline_at IS NOT NULL")
+_publish = text("publish_at IS NOT NULL")
+_held = text("status <> 'CANCELLED'")
+
 meetings = Table(
     "meetings",
     metadata,
@@ -57,7 +61,16 @@ meetings = Table(
     _needed("name", Words),
     _needed("zones", Words),
     Column("policy", Json),
+    # When it does something by itself, NULL where there is nothing (more) to do.
+    Column("deadline_at", Instant),
+    Column("publish_at", Instant),
+    # When the first instance begins and the last one is over, NULL: unknown, or endless.
+    Column("begins_at", Instant),
+    Column("ends_at", Instant),
     UniqueConstraint("organizer", "uid_key", name="meetings_uid"),
+    Index("meetings_deadline", "deadline_at", "id", postgresql_where=_deadline, sqlite_where=_deadline),
+    Index("meetings_publish", "publish_at", "id", postgresql_where=_publish, sqlite_where=_publish),
+    Index("meetings_busy", "organizer", "ends_at", "begins_at", postgresql_where=_held, sqlite_where=_held),
     Index("meetings_any_organizer", "uid_key"),  # a person who names a UID seldom names its organizer
     sqlite_autoincrement=True,
 )
@@ -116,6 +129,7 @@ attendees = Table(
     Column("percent_complete", Whole),
     Column("completed", Instant),
     Column("answered_at", Instant),
+    Index("attendees_person", "organizer", "address"),
     sqlite_with_rowid=False,
 )
 

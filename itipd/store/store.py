@@ -5,12 +5,17 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 
 from sqlalchemy import Connection, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from itipd.store import mails, maintenance, queries
 from itipd.store import outbox as queue
 from itipd.store.batch import Batch, batch
-from itipd.store.database import Database, connect
+from itipd.store.database import Database
+from itipd.store.postgres import Postgres
 from itipd.store.schema import settings
+from itipd.store.sqlite import Sqlite
+from itipd.store.values import StoreError
 
 
 class Store:
@@ -21,13 +26,18 @@ class Store:
         self.url = database.url
         self.secret = secret
 
+    @property
+    def shown_url(self) -> str:
+        """The URL for people and logs: without its password."""
+        return make_url(self.url).render_as_string(hide_password=True)
+
     @classmethod
     async def open(cls, url: str) -> Store:
         """Opens the database at `url` (interface.md, "Configuration") and brings it to the newest version.
 
         Raises StoreError that says what is wrong. Several processes may open a new database at once.
         """
-        database = await connect(url)
+        database = await _connect(url)
         try:
             return cls(database, await database.read(_secret))
         except BaseException:
@@ -74,6 +84,20 @@ class Store:
     backup = maintenance.backup
     verify = maintenance.verify
     copy = maintenance.copy
+
+
+async def _connect(url: str) -> Database:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        found = "something with an @" if "@" in url else repr(url)  # it may have a password
+        raise StoreError(f"database: found {found}, expected sqlite:///FILE or postgresql://USER@HOST/NAME") from None
+    kind = parsed.get_backend_name()
+    if kind == "sqlite":
+        return await Sqlite.open(url, parsed)
+    if kind in ("postgresql", "postgres"):
+        return await Postgres.open(url, parsed)
+    raise StoreError(f"database: found {kind}, expected sqlite:///FILE or postgresql://USER@HOST/NAME")
 
 
 def _secret(connection: Connection) -> bytes:

@@ -1,0 +1,59 @@
+"""A COUNTER as a stored proposal (RFC 5546 §3.2.7): what it would change, and when it is over. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from itipd.itip import lookup, recurrence, who
+from itipd.itip.case import Case
+from itipd.itip.compare import same
+from itipd.itip.model import Moment, Proposal, Proposed, PutProposal
+
+
+def retire(case: Case) -> list[PutProposal]:
+    """A later REPLY or COUNTER of the same attendee on the same R retires what they proposed before."""
+    mine = (
+        p for p in case.meeting.proposals.values() if (p.attendee, p.rid, p.state) == (case.address, case.rid, "open")
+    )
+    return [PutProposal(replace(proposal, state="retired")) for proposal in mine]
+
+
+def proposal_of(case: Case) -> Proposal:
+    """What a COUNTER proposes, against the meeting as it is: a time or a place that is that of now is none."""
+    proposed = case.message.proposed or Proposed()
+    start, end = times_at(case)
+    if same(proposed.start, start) and (proposed.end is None or same(proposed.end, end)):
+        proposed = replace(proposed, start=None, end=None)
+    if case.event is not None and proposed.location == case.event.location:
+        proposed = replace(proposed, location=None)
+    strangers = tuple(
+        line
+        for line in case.message.attendees
+        if line is not case.line
+        and who.known_as(line, case.meeting, case.policy) is None
+        and not who.is_organizer(line.address, case.meeting, case.policy)
+    )
+    return Proposal(
+        id=0,
+        attendee=case.address,
+        rid=case.rid or "",
+        proposed=proposed,
+        added=strangers,
+        comment=case.message.comment,
+        sequence=case.revision.sequence,
+    )
+
+
+def times_at(case: Case) -> tuple[Moment | None, Moment | None]:
+    """When R begins and ends now."""
+    event = case.event
+    if event is None or event.start is None or event.rid == case.rid:
+        return (event.start, event.end) if event is not None else (None, None)
+    return recurrence.span(event, lookup.zones(case.meeting.zones), case.rid or "")
+
+
+def same_proposal(case: Case) -> bool:
+    """A COUNTER that says what its attendee has proposed for R already."""
+    new = proposal_of(case)
+    mine = (p for p in case.meeting.proposals.values() if (p.attendee, p.rid) == (new.attendee, new.rid))
+    return any(replace(known, id=0, state="open") == new for known in mine)

@@ -1,0 +1,83 @@
+"""PostgreSQL: psycopg under asyncio, READ COMMITTED; `gather` locks what is decided on.
+
+Nothing is kept in the session (no settings, no session locks), so that a pooler may stand between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from itipd.store.database import Transaction, Work, prepare, translated
+from itipd.store.values import StoreError
+
+T = TypeVar("T")
+
+CONNECTIONS = 10
+_OPENING = 0x6974_6970  # the advisory lock under which a database is migrated
+
+
+class Postgres:
+    """A server."""
+
+    def __init__(self, url: str, parsed: URL) -> None:
+        self.url = url
+        self._engine = create_async_engine(
+            parsed.set(drivername="postgresql+psycopg"), pool_size=CONNECTIONS, pool_pre_ping=True
+        )
+
+    @classmethod
+    async def open(cls, url: str, parsed: URL) -> Postgres:
+        """The database itself must exist."""
+        try:
+            self = cls(url, parsed)
+        except ImportError:
+            raise StoreError("PostgreSQL needs its driver: pip install 'itipd[postgres]'") from None
+
+        def step(connection: Connection) -> None:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_OPENING})")
+            prepare(connection)
+
+        try:
+            async with self.writing() as transaction:
+                await transaction.commit(step)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Transaction]:
+        """A connection of its own for each."""
+        with translated():
+            async with self._engine.connect() as connection:
+                yield _Transaction(connection)
+
+    async def read(self, work: Work[T]) -> T:
+        """REPEATABLE READ, READ ONLY."""
+        with translated():
+            async with self._engine.connect() as connection:
+                await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                return await connection.run_sync(work)
+
+    async def close(self) -> None:
+        """Those in use are closed when they are given back."""
+        await self._engine.dispose()
+
+
+class _Transaction:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def run(self, work: Work[T]) -> T:
+        return await self._connection.run_sync(work)
+
+    async def commit(self, work: Work[T]) -> T:
+        found = await self._connection.run_sync(work)
+        await self._connection.commit()
+        return found

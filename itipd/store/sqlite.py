@@ -1,0 +1,187 @@
+"""SQLite: a file, one writer with BEGIN IMMEDIATE, WAL, synchronous=FULL.
+
+Reading goes through aiosqlite. The writer runs on SQLAlchemy's sqlite3 driver in a thread of ours: aiosqlite changes
+threads for every execute, fetch and close, and a batch has a dozen of those (450 us each, here 40 us).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from sqlite3 import OperationalError
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from itipd.store.database import Transaction, Work, prepare, translated
+from itipd.store.values import StoreError
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 10.0
+CHECKPOINT_PAGES = 20_000  # 1,000, the default, makes p99 of random replies ten times as long (speed.md)
+READERS = 2
+
+
+class Sqlite:
+    """All writes pass through one thread, so that a rollback comes before the next transaction."""
+
+    def __init__(self, url: str, path: str) -> None:
+        self.url = url
+        self._engine = create_engine(
+            URL.create("sqlite", database=path),
+            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
+        )
+        event.listen(self._engine, "connect", _pragmas)
+        event.listen(self._engine, "begin", _begin_immediate)
+        self._one = asyncio.Lock()
+        self._closed = False
+        self._writer = ThreadPoolExecutor(1, "itipd-store-writer")
+        self._reading = create_async_engine(
+            URL.create("sqlite+aiosqlite", database=path),
+            connect_args={"timeout": BUSY_SECONDS, "isolation_level": None},
+            pool_size=READERS,
+            max_overflow=0,
+        )
+        event.listen(self._reading.sync_engine, "connect", _query_only)
+        event.listen(self._reading.sync_engine, "begin", _begin)
+
+    @classmethod
+    async def open(cls, url: str, parsed: URL) -> Sqlite:
+        """Makes the file if need be."""
+        path = parsed.database
+        if not path or path == ":memory:":
+            raise StoreError(f"database: found {url!r}, expected sqlite:///FILE")
+        _make(path)
+        self = cls(url, path)
+        try:
+            async with self.writing() as transaction:
+                await transaction.commit(prepare)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Transaction]:
+        """BEGIN IMMEDIATE at the first step; waits for the writer of this process, then for those of others."""
+        async with self._one:
+            transaction = _Transaction(self._engine.connect, self._writer)
+            try:
+                yield transaction
+            finally:
+                if not transaction.committed:
+                    # Into the writer's queue at once, so before the next transaction, also when we are cancelled.
+                    done = self._writer.submit(transaction.close)
+                    await asyncio.shield(asyncio.wrap_future(done))
+
+    async def read(self, work: Work[T]) -> T:
+        """In one of the readers' connections, which can write nothing."""
+        with translated():
+            async with self._reading.connect() as connection:
+                return await connection.run_sync(work)
+
+    async def close(self) -> None:
+        """Waits for the transaction that is running."""
+        async with self._one:
+            if self._closed:
+                return
+            self._closed = True
+            await self._reading.dispose()
+            await asyncio.get_running_loop().run_in_executor(self._writer, self._engine.dispose)
+            self._writer.shutdown()
+
+
+class _Transaction:
+    def __init__(self, connect: Callable[[], Connection], writer: ThreadPoolExecutor) -> None:
+        self._connect = connect
+        self._writer = writer
+        self._connection: Connection | None = None
+        self.committed = False
+
+    async def run(self, work: Work[T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._step, work, False)
+
+    async def commit(self, work: Work[T]) -> T:
+        found = await asyncio.get_running_loop().run_in_executor(self._writer, self._step, work, True)
+        self.committed = True
+        return found
+
+    def _step(self, work: Work[T], last: bool) -> T:
+        with translated():
+            if self._connection is None:
+                self._connection = self._connect()
+            try:
+                if not self._connection.in_transaction():
+                    self._connection.begin()
+                found = work(self._connection)
+                if last:
+                    self._connection.commit()
+                    self.close()
+            except DBAPIError:
+                # After a failed write or fsync nothing of this connection is believed any more.
+                self._connection.invalidate()
+                raise
+            return found
+
+    def close(self) -> None:
+        """Rolls back what was not committed; in the writer's thread only."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _make(path: str) -> None:
+    """An empty file that only its owner reads: it will hold mail. SQLite gives its WAL the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except FileNotFoundError:
+        raise StoreError(f"database: the folder {Path(path).parent} does not exist; make it first") from None
+    except OSError as error:
+        raise StoreError(f"database: {path} cannot be opened for writing: {error.strerror}") from error
+
+
+def _pragmas(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            break
+        except OperationalError as error:
+            # Two processes make the same file: SQLite does not wait here by itself.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+    for pragma in (
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+        "cache_size = -65536",
+        "temp_store = MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _query_only(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only = ON")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # The driver begins by itself only at the first write, which is too late: two would decide on one state.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

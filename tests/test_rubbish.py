@@ -1,0 +1,250 @@
+"""Whatever is thrown at the mail doors: a named outcome or a clear refusal, soon, and nobody else notices.
+
+A real daemon takes all of `rubbish.corpus` over SMTP (a client it does not trust) and again over LMTP (one it does),
+while another client's ordinary replies come in on a connection of their own.
+"""
+
+from __future__ import annotations
+
+import email
+import re
+import smtplib
+import statistics
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from itipd.benchmark.mails import ORGANIZER, calendar, letters
+from tests import rubbish
+from tests.daemon import PATIENCE, Daemon
+from tests.rubbish import Rubbish
+
+CONFIG = f"""
+organizers = ["{ORGANIZER}"]
+[smtp]
+trusted_networks = []
+[relay]
+directory = "outgoing"
+"""
+LONGEST = 5.0  # seconds for one mail
+MEDIAN = 2.0  # seconds for an ordinary reply; usually a few milliseconds, but the machine of a test may be slow
+GROWTH = 100 << 20  # bytes of daemon and readers together
+ORDINARY = 20, 50  # meetings and guests of the other client's
+
+CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+HEADERS = set(
+    "from to subject date message-id mime-version content-language content-class content-type auto-submitted "
+    "x-auto-response-suppress".split()
+)
+
+
+@dataclass
+class Thrown:
+    """One mail of the corpus, what was answered, and how long that took."""
+
+    mail: Rubbish
+    door: str
+    code: int
+    text: bytes
+    seconds: float
+
+
+@dataclass
+class Story:
+    """Everything that was seen of one daemon's life."""
+
+    thrown: list[Thrown] = field(default_factory=list)
+    ordinary: list[float] = field(default_factory=list)  # seconds for each ordinary reply
+    refused: list[str] = field(default_factory=list)  # ordinary replies that were not applied
+    memory: tuple[int, int, int] = (0, 0, 0)  # before, at most, after
+    journal: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    log: str = ""
+    code: int | None = None
+    outgoing: list[bytes] = field(default_factory=list)
+
+
+class Client:
+    """A client of one door that comes back after a refusal."""
+
+    def __init__(self, daemon: Daemon, door: str) -> None:
+        self.kind = smtplib.LMTP if door == "lmtp" else smtplib.SMTP
+        self.address = daemon.address(door)
+        self.connection: smtplib.SMTP | None = None
+
+    def send(self, sender: str, raw: bytes) -> tuple[int, bytes]:
+        if self.connection is None:
+            self.connection = self.kind(*self.address, timeout=PATIENCE)
+            self.connection.ehlo("client.example.org")
+        self.connection.mail(sender)
+        self.connection.rcpt(ORGANIZER)
+        return self.connection.data(raw)
+
+    def quit(self) -> None:
+        if self.connection is not None:
+            self.connection.quit()
+
+
+class Other(threading.Thread):
+    """Somebody else, whose replies are in order."""
+
+    def __init__(self, daemon: Daemon, story: Story) -> None:
+        super().__init__()
+        self.client, self.story = Client(daemon, "smtp"), story
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        for round_ in range(1000):
+            for letter in letters(ORDINARY[0] * ORDINARY[1], *ORDINARY, round_):
+                began = time.perf_counter()
+                code, text = self.client.send(letter.sender, letter.raw)
+                self.story.ordinary.append(time.perf_counter() - began)
+                if (code, text.split()[:2]) != (250, [b"2.0.0", b"updated"]):
+                    self.story.refused.append(f"{code} {text!r}")
+                if self.over.is_set():
+                    return self.client.quit()
+                time.sleep(0.005)
+
+
+class Scales(threading.Thread):
+    """Weighs the daemon and its readers from time to time."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__()
+        self.pid, self.over = pid, threading.Event()
+        self.before = self.most = self.weigh()
+
+    def weigh(self) -> int:
+        """Bytes of memory (PSS) of a process and its children."""
+        task = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        total = 0
+        for pid in (str(self.pid), *task.read_text().split()):
+            try:
+                found = re.search(r"^Pss: +(\d+) kB$", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # a reader that was replaced in this moment
+            total += int(found[1]) * 1024 if found else 0
+        return total
+
+    def run(self) -> None:
+        while not self.over.wait(0.05):
+            self.most = max(self.most, self.weigh())
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """The daemon's whole life; the tests look at one side of it each."""
+    if not Path("/proc/self/smaps_rollup").exists():
+        pytest.skip("needs Linux's /proc to weigh a process")
+    return live(tmp_path_factory.mktemp("rubbish"))
+
+
+def live(folder: Path) -> Story:
+    found = Story()
+    with Daemon(folder, config=CONFIG) as daemon:
+        for name, text in (("own.ics", rubbish.MEETINGS), ("other.ics", "".join(calendar(*ORDINARY)))):
+            (folder / name).write_text(text, newline="")
+            daemon.itipd("meeting", "put", str(folder / name), "--recorded")
+        other = Other(daemon, found)
+        other.start()
+        while len(found.ordinary) < 200:  # everything is loaded that ordinary work loads
+            time.sleep(0.05)
+        scales = Scales(daemon.process.pid)
+        scales.start()
+        try:
+            for first, door in ((0, "smtp"), (10_000, "lmtp")):
+                client = Client(daemon, door)
+                for mail in rubbish.corpus(first):
+                    began = time.perf_counter()
+                    code, text = client.send(rubbish.KIM, mail.raw)
+                    found.thrown.append(Thrown(mail, door, code, text, time.perf_counter() - began))
+                client.quit()
+        finally:
+            for thread in (other, scales):
+                thread.over.set()
+                thread.join()
+        found.memory = scales.before, scales.most, scales.weigh()
+        found.journal = {line["id"]: line["results"] for line in daemon.json("mail", "list")}
+        while any(line["state"] != "sent" for line in daemon.json("outbox", "list")):
+            time.sleep(0.1)
+        found.code = daemon.stop()
+    found.log = (folder / "daemon.log").read_bytes().decode()
+    found.outgoing = [file.read_bytes() for file in (folder / "outgoing").glob("*.eml")]
+    return found
+
+
+def test_each_has_its_named_outcome(story: Story) -> None:
+    """Every mail is in the journal with exactly the outcomes it must have, or is refused with its code."""
+    wrong = {}
+    for one in story.thrown:
+        expected = (one.mail.code, Counter(one.mail.results))
+        number = re.fullmatch(rb"2\.0\.0 [a-z_]+ (\d+)", one.text)
+        results = story.journal[int(number[1])] if number else []
+        found = (one.code, Counter(f"{line['outcome']}/{line['reason']}" for line in results))
+        if found != expected:
+            wrong[one.door, one.mail.name] = (found, one.text, [line["detail"] for line in results][:3])
+    assert not wrong, "\n".join(f"{key}: {value}" for key, value in wrong.items())
+
+
+def test_answers_say_nothing_of_the_mail(story: Story) -> None:
+    """An answer is one of our fixed texts: nothing out of a mail, a file or an exception comes back."""
+    texts = {one.text for one in story.thrown}
+    assert {text for text in texts if not re.fullmatch(rb"2\.0\.0 [a-z_]+ \d+", text)} == {
+        b"5.3.4 Message too large",
+        b"5.4.6 Too many hops",
+    }
+
+
+def test_each_is_answered_within_five_seconds(story: Story) -> None:
+    """No mail, however made, takes its sender five seconds."""
+    assert {one.mail.name: one.seconds for one in story.thrown if one.seconds > LONGEST} == {}
+
+
+def test_ordinary_replies_go_on(story: Story) -> None:
+    """Somebody else's replies are all applied meanwhile, in about the time they always take."""
+    assert story.refused == []
+    assert len(story.ordinary) > 300
+    assert statistics.median(story.ordinary) < MEDIAN
+
+
+def test_memory_comes_back(story: Story) -> None:
+    """Daemon and readers are hardly larger afterwards than before."""
+    before, _, after = story.memory
+    assert after - before < GROWTH
+
+
+def test_log_has_one_clean_line_for_each(story: Story) -> None:
+    """One line for every component of every mail, none of them broken by what is in the mail, and nothing else."""
+    assert CONTROLS.findall(story.log) == []
+    lines = story.log.split("\n")
+    assert lines.pop() == ""
+    known = (r"mail=\d+ client=127\.0\.0\.1 ", "event=outbox delivery=")
+    assert [line[:200] for line in lines if not re.match("|".join(known), line)] == []
+    assert all(len(line) < 4096 for line in lines)
+    counted = Counter(int(line[5:].partition(" ")[0]) for line in lines if line.startswith("mail="))
+    assert counted == {number: len(results) for number, results in story.journal.items()}
+
+
+def test_daemon_ends_as_always(story: Story) -> None:
+    """SIGTERM after all that: it drains and ends with 0."""
+    assert story.code == 0
+
+
+def test_no_mail_has_a_header_that_is_not_ours(story: Story) -> None:
+    """What left because of all this has our headers only, each once, and goes to nobody but the guests."""
+    assert story.outgoing
+    for raw in story.outgoing:
+        mail = email.message_from_bytes(raw)
+        names = Counter(name.lower() for name in mail.keys())
+        assert names.keys() <= HEADERS
+        assert set(names.values()) == {1}
+        assert mail["To"] in (rubbish.KIM, rubbish.LEE)
+        for part in mail.walk():
+            if part.get_content_type() == "text/calendar":
+                text = part.get_payload(decode=True)
+                assert isinstance(text, bytes)
+                assert not re.search(rb"^(BCC|X-EVIL)", text, re.MULTILINE | re.IGNORECASE)
