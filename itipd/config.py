@@ -21,6 +21,7 @@ from itipd.config_values import (
     Duration,
     Endpoint,
     HostName,
+    Language,
     Listen,
     ListenUnix,
     Location,
@@ -140,7 +141,7 @@ class Identity(Section):
 
 
 class Texts(Section):
-    language: str = Field(default="en", pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")
+    language: Language = "en"  # of outgoing mails
     templates: Location | None = None
 
 

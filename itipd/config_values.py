@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo
 
 from itipd.itip.addresses import canonical
+from itipd.mail import languages
 
 T = TypeVar("T")
 
@@ -124,6 +125,15 @@ def address(value: object) -> str:
     return found
 
 
+def language(value: object) -> str:
+    """A language tag that there are words for: `de`, `de-AT`, `zh-CN`."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}", value):
+        raise ValueError("a language tag like `en`, `de-AT` or `zh-CN`")
+    if not languages.supported(value):
+        raise ValueError(f"one of {languages.NAMES}, also with a region, like `de-AT` or `zh-CN`")
+    return value
+
+
 def _split(value: object) -> object:
     # A variable of the environment (or a single word in the file) is a list too: `a@example.com, b@example.com`.
     if not isinstance(value, str):
@@ -172,6 +182,7 @@ ListenUnix = Annotated[Endpoint | None, PlainValidator(lambda value, info: endpo
 Organizer = Annotated[str, PlainValidator(organizer_pattern)]
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$"), AfterValidator(str.lower)]
 Address = Annotated[str, PlainValidator(address)]
+Language = Annotated[str, PlainValidator(language)]
 Words = Annotated[tuple[T, ...], BeforeValidator(_split)]
 Network = IPv4Network | IPv6Network
 Aliases = Annotated[dict[Address, Address], BeforeValidator(_table)]

@@ -31,7 +31,7 @@ MEETINGS = "".join(
             for uid, sequence, rule in (
                 (UID, 3, ""),
                 (SERIES, 0, "RRULE:FREQ=DAILY\r\n"),
-                (BOMB, 0, "RRULE:FREQ=SECONDLY;BYHOUR=25,1;BYSECOND=59,0;BYYEARDAY=366;BYDAY=MO;BYSETPOS=-1\r\n"),
+                (BOMB, 0, "RRULE:FREQ=SECONDLY;BYHOUR=1;BYSECOND=59,0;BYYEARDAY=366;BYDAY=MO;BYSETPOS=-1\r\n"),
             )
         ),
         "END:VCALENDAR\r\n",

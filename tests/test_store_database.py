@@ -186,15 +186,6 @@ def _modes(path: Path) -> dict[str, int]:
     return {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.glob("itipd.db*")}
 
 
-async def test_shown_url_has_no_password(sqlite_url: str) -> None:
-    """The password of the database stands in no log."""
-    store = await Store.open(sqlite_url)
-    assert store.shown_url == sqlite_url
-    store.url = "postgresql://u:secret@h/d"
-    assert store.shown_url == "postgresql://u:***@h/d"
-    await store.close()
-
-
 async def test_failure_at_any_statement(store_url: str) -> None:
     """Whichever statement of a batch fails, nothing of the batch is written, and the next batch succeeds."""
     store = await Store.open(store_url)

@@ -64,7 +64,7 @@ authserv_ids = []  # whose Authentication-Results are believed: your own relay's
 tokens = "off"
 
 [texts]
-language = "en"
+language = "en"  # of outgoing mails: cs, de, en, es, fr, ja or zh; "en-US" also writes dates as there
 # templates = "templates"
 
 [readers]  # the processes that read mail, and what one mail may cost them

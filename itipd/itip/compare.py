@@ -6,14 +6,15 @@ rule's parts are no change.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 
-from itipd.itip import timezones
+from itipd.itip import recurrence, timezones
 from itipd.itip.model import Change, Event, Moment
 from itipd.itip.properties import name_of, split
 from itipd.itip.read import Zones
+from itipd.itip.recurrence import TooCostly
 
 # Never a reason to write to anybody: bookkeeping, and what is compared by value elsewhere.
 UNSEEN = frozenset(
@@ -25,7 +26,7 @@ SEEN_EXTENSIONS = frozenset({"X-ALT-DESC"})  # shown to people; other X- propert
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Which kinds of properties differ. `cut`: the series only got shorter (UNTIL, COUNT, EXDATE)."""
+    """Which kinds of properties differ. `rule`: there are other instances; `cut`: only fewer (UNTIL, COUNT, EXDATE)."""
 
     time: bool = False
     rule: bool = False
@@ -33,7 +34,7 @@ class Difference:
     status: bool = False
     place: bool = False
     texts: bool = False
-    dropped: tuple[str, ...] = ()  # rids that new EXDATEs take out
+    dropped: tuple[str, ...] = ()  # instances that new EXDATEs take out, where nothing else cuts the series
 
     @property
     def resets(self) -> bool:
@@ -62,20 +63,48 @@ def difference(old: Event, new: Event, old_zones: Zones, new_zones: Zones) -> Di
     time = not same(old.start, new.start) or not same(old.end, new.end)
     if recurs and not time and old.tzid != new.tzid:
         time = not _same_zone(old, new, old_zones, new_zones)
-    rule, cut = _rules(old, new)
-    gone = {m.rid for m in old.rdates} - {m.rid for m in new.rdates}
-    come = {m.rid for m in new.rdates} - {m.rid for m in old.rdates}
-    out = {m.rid for m in new.exdates} - {m.rid for m in old.exdates}
-    back = {m.rid for m in old.exdates} - {m.rid for m in new.exdates}
+    edited, longer = _rules(old, new, old_zones, new_zones)
+    dates = _dates(old, new)
+    try:
+        come, out = _appeared(old, new, old_zones, new_zones), _taken_out(old, new, old_zones)
+    except TooCostly:
+        come, out = dates, set()  # the safe side asks again
     return Difference(
         time=time,
-        rule=rule or bool(come or back),
-        cut=cut or bool(out or gone),
+        rule=longer or come,
+        cut=edited or dates,
         status=old.status != new.status,
         place=(old.location or "") != (new.location or ""),
         texts=_shown(old) != _shown(new),
-        dropped=tuple(sorted(out)) if not cut and not gone else (),
+        dropped=tuple(sorted(out)) if not edited and _texts(old.rdates) == _texts(new.rdates) else (),
     )
+
+
+def _texts(moments: Iterable[Moment]) -> set[str]:
+    return {moment.rid for moment in moments}
+
+
+def _beyond(moments: Iterable[Moment], known: Iterable[Moment]) -> list[Moment]:
+    rids = _texts(known)
+    return [moment for moment in moments if moment.rid not in rids]
+
+
+def _dates(old: Event, new: Event) -> bool:
+    """RDATE or EXDATE changed, in whatever way (RFC 5546 §2.1.4)."""
+    return _texts(old.rdates) != _texts(new.rdates) or _texts(old.exdates) != _texts(new.exdates)
+
+
+def _appeared(old: Event, new: Event, old_zones: Zones, new_zones: Zones) -> bool:
+    """RDATE or a dropped EXDATE brings an instance that was not there."""
+    moments = (*_beyond(new.rdates, old.rdates), *_beyond(old.exdates, new.exdates))
+    there = (moment for moment in moments if recurrence.find(new, new_zones, moment) is not None)
+    return any(recurrence.find(old, old_zones, moment) is None for moment in there)
+
+
+def _taken_out(old: Event, new: Event, zones: Zones) -> set[str]:
+    """The instances that were there and that new EXDATEs take out."""
+    found = (recurrence.find(old, zones, moment) for moment in _beyond(new.exdates, old.exdates))
+    return {rid for rid in found if rid is not None}
 
 
 def same(one: Moment | None, other: Moment | None) -> bool:
@@ -91,9 +120,12 @@ def same(one: Moment | None, other: Moment | None) -> bool:
 
 def _same_zone(old: Event, new: Event, old_zones: Zones, new_zones: Zones) -> bool:
     """Two spellings of zones that agree for two years from the start, looked at every eleven days."""
-    if old.start is None or new.start is None or old.tzid is None or new.tzid is None:
-        return old.tzid == new.tzid
-    one, other = timezones.resolve(old.tzid, old_zones), timezones.resolve(new.tzid, new_zones)
+    if old.start is None or new.start is None or old.start.utc is None:
+        return old.start is None or old.start.is_date  # a date has no zone, whatever is written
+    one, other = (
+        timezones.resolve(event.tzid, zones) if event.tzid is not None else UTC
+        for event, zones in ((old, old_zones), (new, new_zones))
+    )
     days = (old.start.local + timedelta(days=11 * step) for step in range(67))
     return all(timezones.at(day, one) == timezones.at(day, other) for day in days)
 
@@ -107,32 +139,21 @@ def _parts(rule: str) -> dict[str, str]:
     return {name: ",".join(sorted(value.split(","))) for name, value in parts.items()}
 
 
-def _rules(old: Event, new: Event) -> tuple[bool, bool]:
-    """(the rule changed, it was only cut short)."""
+def _rules(old: Event, new: Event, old_zones: Zones, new_zones: Zones) -> tuple[bool, bool]:
+    """(RRULE changed, by more than cutting the series short)."""
     before, after = [_parts(rule) for rule in old.rrules], [_parts(rule) for rule in new.rrules]
     if before == after:
         return False, False
-    if len(before) != 1 or len(after) != 1:
-        return True, False
-    ends = [{name: rule.pop(name) for name in ("UNTIL", "COUNT") if name in rule} for rule in (before[0], after[0])]
-    if before != after:
-        return True, False
-    was, is_ = ends
-    if not is_:
-        return True, False  # endless now
-    if not was:
-        return False, True
-    if "COUNT" in was and "COUNT" in is_:
-        shorter = _int(is_["COUNT"]) < _int(was["COUNT"])
-    elif "UNTIL" in was and "UNTIL" in is_:
-        shorter = is_["UNTIL"].ljust(16, "9") < was["UNTIL"].ljust(16, "9")
-    else:
-        shorter = False  # not comparable without expanding: the safe side asks again
-    return not shorter, shorter
-
-
-def _int(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    for rule in (*before, *after):
+        rule.pop("UNTIL", None)
+        rule.pop("COUNT", None)
+    if len(before) != 1 or before != after:
+        return True, True
+    try:
+        was, now = recurrence.last_end(old, old_zones), recurrence.last_end(new, new_zones)
+    except TooCostly:
+        return True, True  # the safe side asks again
+    return True, now is None or (was is not None and now.order > was.order)
 
 
 def _shown(event: Event) -> list[tuple[str, str]]:

@@ -13,9 +13,12 @@ from datetime import timedelta
 from itipd.itip import timezones
 from itipd.itip.addresses import canonical
 from itipd.itip.contentlines import Component, Limits, TooLarge, Unreadable, parse
-from itipd.itip.model import NEEDS_ACTION, Attendee, CalAddress, Event, Fault, Incoming, Moment, clean
+from itipd.itip.model import NEEDS_ACTION, PARTSTATS, Attendee, CalAddress, Event, Fault, Incoming, Moment, clean
 from itipd.itip.outcomes import Outcome, Reason
+from itipd.itip.properties import text_of
 from itipd.itip.read import SEQUENCE_LIMIT, UID_LIMIT, Zones, attendee_of, instant, number
+from itipd.itip.recur import parse_rule
+from itipd.itip.recurrence import BadRule, TooCostly, find
 
 SCHEDULED = ("VEVENT", "VTODO")
 STATE = ("PARTSTAT", "RSVP", "SCHEDULE-STATUS", "DELEGATED-TO", "DELEGATED-FROM")  # kept in columns of their own
@@ -61,9 +64,9 @@ def _faulty(uid: str, reason: Reason, detail: str, text: str = "") -> Incoming:
 
 def _meeting(uid: str, group: _Group, quirks: tuple[str, ...]) -> Incoming:
     used = {name: zone for name, zone in group.zones.items() if _uses(group.components, name)}
-    zones = "".join(_text(zone) for zone in used.values())
+    zones = "".join(text_of(zone) for zone in used.values())
     text = "BEGIN:VCALENDAR\nVERSION:2.0\n" + (f"METHOD:{group.method}\n" if group.method else "")
-    text += zones + "".join(map(_text, group.components)) + "END:VCALENDAR\n"
+    text += zones + "".join(map(text_of, group.components)) + "END:VCALENDAR\n"
     if not uid:
         return _faulty("", Reason.NO_UID, f"{group.components[0].name} without UID", text)
     kinds = {component.name for component in group.components}
@@ -82,9 +85,11 @@ def _meeting(uid: str, group: _Group, quirks: tuple[str, ...]) -> Incoming:
             return _faulty(uid, Reason.MALFORMED, detail, text)
         if event.rid in events:
             return _faulty(uid, Reason.DUPLICATE_INSTANCE, f"{event.rid or 'the series'} stands there twice", text)
+        if (bad := _bad_rule(event)) is not None:
+            return _faulty(uid, Reason.MALFORMED if isinstance(bad, BadRule) else Reason.TOO_COSTLY, str(bad), text)
         events[event.rid] = event
         attendees += attendees_of(component, event.rid, found)
-    return Incoming(
+    read = Incoming(
         uid=uid,
         text=text,
         method=group.method,
@@ -95,6 +100,11 @@ def _meeting(uid: str, group: _Group, quirks: tuple[str, ...]) -> Incoming:
         attendees=tuple(attendees),
         quirks=tuple(dict.fromkeys(found)),
     )
+    if "" in events:
+        read = named_alike(read, events[""], used)
+        if len({event.rid for event in read.events}) < len(events):
+            return _faulty(uid, Reason.DUPLICATE_INSTANCE, "one instance stands there twice, in two forms", text)
+    return read
 
 
 def _organizer(components: Iterable[Component]) -> CalAddress | None:
@@ -111,9 +121,41 @@ def _uses(components: Sequence[Component], tzid: str) -> bool:
     return any(tzid in line for component in components for line in component.raw)
 
 
-def _text(component: Component) -> str:
-    inner = "".join(f"{line}\n" for line in component.raw) + "".join(map(_text, component.children))
-    return f"BEGIN:{component.name}\n{inner}END:{component.name}\n"
+def _bad_rule(event: Event) -> TooCostly | None:
+    """What is wrong with an RRULE that cannot be followed; None: nothing."""
+    if event.start is None:
+        return None
+    try:
+        for rule in event.rrules:
+            parse_rule(rule, event.start.local, event.start.is_date)
+    except TooCostly as error:
+        return error
+    return None
+
+
+def named_alike(incoming: Incoming, master: Event, zones: Zones) -> Incoming:
+    """`incoming` with RECURRENCE-IDs in the form that the series has: applications write dates and floating times, too.
+
+    Every answer finds its override by that form (rules.md §4.1).
+    """
+    names: dict[str, str] = {}
+    for event in incoming.events:
+        moment = timezones.parse_value(event.rid) if event.rid else None
+        if master.start is None or not isinstance(moment, Moment) or len(event.rid) == len(master.start.rid):
+            continue
+        try:
+            found = find(master, zones, moment)
+        except TooCostly:
+            found = None
+        if found is not None:
+            names[event.rid] = found
+    if not names:
+        return incoming
+    return replace(
+        incoming,
+        events=tuple(replace(event, rid=names.get(event.rid, event.rid)) for event in incoming.events),
+        attendees=tuple(replace(row, rid=names.get(row.rid, row.rid)) for row in incoming.attendees),
+    )
 
 
 def event_of(component: Component, zones: Zones, quirks: list[str]) -> Event | None:
@@ -124,13 +166,14 @@ def event_of(component: Component, zones: Zones, quirks: list[str]) -> Event | N
     if (line is not None and recurrence is None) or (start is None and component.name == "VEVENT"):
         return None
     start_line = component.first("DTSTART")
-    tzid = start_line.one("TZID") if start_line is not None else None
+    # A UTC time has no zone, whatever is written beside it (RFC 5545 §3.2.19).
+    tzid = start_line.one("TZID") if start_line is not None and not start_line.value.strip().endswith("Z") else None
     sequence = number(component.first("SEQUENCE"), SEQUENCE_LIMIT)
     lines = "".join(f"{raw}\n" for raw in component.raw if not raw[:8].upper().startswith("ATTENDEE"))
     return Event(
         rid=recurrence.rid if recurrence is not None else "",
         component=component.name,
-        lines=lines + "".join(map(_text, component.children)),
+        lines=lines + "".join(map(text_of, component.children)),
         sequence=sequence or 0,
         sequence_given=sequence is not None,
         dtstamp=instant(component.first("DTSTAMP")),
@@ -208,7 +251,7 @@ def attendees_of(component: Component, rid: str, quirks: list[str]) -> list[Atte
             rid=rid,
             position=len(found),
             params={name: values for name, values in address.params.items() if name not in STATE},
-            partstat=(address.one("PARTSTAT") or NEEDS_ACTION).upper(),
+            partstat=_partstat(address),
             rsvp=(address.one("RSVP") or "").upper() == "TRUE",
             schedule_status=address.one("SCHEDULE-STATUS"),
         )
@@ -218,6 +261,11 @@ def attendees_of(component: Component, rid: str, quirks: list[str]) -> list[Atte
             delegated_from=_addresses(address, "DELEGATED-FROM"),
         )
     return list(found.values())
+
+
+def _partstat(address: CalAddress) -> str:
+    word = (address.one("PARTSTAT") or NEEDS_ACTION).upper()
+    return word if word in PARTSTATS else NEEDS_ACTION  # RFC 5545 §3.2.12
 
 
 def _addresses(address: CalAddress, name: str) -> tuple[str, ...]:

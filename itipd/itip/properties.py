@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from itipd.itip.contentlines import Component
+
 
 def name_of(line: str) -> str:
     """The upper-case property name of an unfolded line."""
@@ -53,3 +55,9 @@ def value_of(lines: str, name: str) -> str | None:
         if name_of(line) == name:
             return line.partition(":")[2]
     return None
+
+
+def text_of(component: Component) -> str:
+    """A component as it was read: unfolded lines, each ended by "\n", from BEGIN to END."""
+    inner = "".join(f"{line}\n" for line in component.raw) + "".join(map(text_of, component.children))
+    return f"BEGIN:{component.name}\n{inner}END:{component.name}\n"

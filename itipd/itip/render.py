@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from itipd.itip import derive, lookup, timezones
 from itipd.itip.contentlines import escape, fold, format_line
 from itipd.itip.model import NEEDS_ACTION, Attendee, Event, Meeting, Send
-from itipd.itip.properties import join, name_of, split, value_of
+from itipd.itip.properties import join, name_of, split, text_of, value_of
 from itipd.itip.vtimezone import vtimezone
 
 PRODID = "-//itipd//itipd//EN"
@@ -79,15 +79,9 @@ def _zones(meeting: Meeting, events: Iterable[Event]) -> list[str]:
     for tzid, since in used.items():
         text = vtimezone(tzid, since)
         if text is None and tzid in own:
-            zone = own[tzid]
-            text = _verbatim(zone.name, zone.raw, [(child.name, child.raw) for child in zone.children])
+            text = text_of(own[tzid])
         found += (text or "").splitlines()
     return found
-
-
-def _verbatim(name: str, raw: Iterable[str], children: Iterable[tuple[str, Iterable[str]]]) -> str:
-    inner = "".join(_verbatim(child, lines, ()) for child, lines in children)
-    return f"BEGIN:{name}\n" + "".join(f"{line}\n" for line in raw) + inner + f"END:{name}\n"
 
 
 def _components(meeting: Meeting, send: Send) -> Iterable[tuple[Event, list[Attendee]]]:

@@ -9,7 +9,7 @@ sense of the house: no result depends on when it happens. `locale/README.md` tel
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache, partial
@@ -124,7 +124,7 @@ def _city(locale: Locale, name: str) -> str:
         return f"UTC{'-' if match[1] == '+' else '+'}{match[2]}"
     if "/" not in name or name.startswith("Etc/"):
         return ""
-    aliases = get_global("zone_aliases")
+    aliases: Mapping[str, str] = get_global("zone_aliases")
     known = aliases.get(name, name)
     for key in (name, known, *(old for old, new in aliases.items() if new == known)):
         if city := locale.time_zones.get(key, {}).get("city"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from itipd.itip.model import (
@@ -20,9 +21,10 @@ from itipd.itip.model import (
     PutProposal,
     Write,
 )
-from itipd.store import flush, gather
+from itipd.store import asking, flush, gather
 from itipd.store.database import Database, Transaction
 from itipd.store.rows import key_of
+from itipd.store.types import key_text
 from itipd.store.values import Delivered, Entry, HeldMail, Loaded, MeetingKey, OutcomeRow, Ref, Sending, Want
 
 
@@ -166,6 +168,38 @@ class Batch:
         """What earlier batches sent for this organizer under these return path tokens or Message-IDs."""
         find = partial(gather.delivered, organizer=organizer, tokens=tokens, message_ids=message_ids)
         return await self._transaction.run(find)
+
+    async def undecided(self, organizer: str, uid: str, *, required: bool) -> bool:
+        """Whether a guest whom this batch has not loaded has not declined; `required`: one who must come.
+
+        Until this batch is over no other can ask it about this meeting.
+        """
+        loaded = self._loaded(organizer, uid)
+        if not loaded.stored or loaded.everything:
+            return False
+        mine = loaded.addresses | {address for _, address in loaded.there.attendees}
+        ask = partial(asking.undecided, key=key_of(organizer, uid), id_=loaded.id, required=required, loaded=mine)
+        return await self._transaction.run(ask)
+
+    async def knows(self, organizer: str, addresses: Iterable[str]) -> bool:
+        """Whether one of these is, or was, an attendee of a meeting of this organizer's."""
+        wanted = {key_text(address) for address in addresses}
+        mine = (loaded.meeting for key, loaded in self._known.items() if key[0] == key_text(organizer))
+        if any(address in wanted for meeting in mine if meeting is not None for _, address in meeting.attendees):
+            return True
+        return await self._transaction.run(partial(asking.known, organizer=key_text(organizer), addresses=wanted))
+
+    async def taking_place(self, organizer: str, start: datetime, end: datetime, limit: int) -> list[Meeting]:
+        """This organizer's meetings that are not cancelled and may take place between the two times; their events.
+
+        At most `limit` of those that earlier batches have stored.
+        """
+        find = partial(asking.held, organizer=organizer, start=start, end=end, limit=limit)
+        found = {meeting.id: meeting for meeting in await self._transaction.run(find)}
+        for key, loaded in self._known.items():
+            if key[0] == key_text(organizer) and loaded.touched and loaded.everything and loaded.meeting is not None:
+                found[loaded.id] = loaded.meeting
+        return [meeting for _, meeting in sorted(found.items())]
 
     def close_held(self, outcome: Ref, state: str) -> None:
         """A held outcome is open no more; `state` says how it ended: accepted, rejected, decided.

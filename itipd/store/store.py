@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from itipd.store import mails, maintenance, queries
+from itipd.store import due, mails, maintenance, queries
 from itipd.store import outbox as queue
 from itipd.store.batch import Batch, batch
 from itipd.store.database import Database
@@ -25,11 +25,6 @@ class Store:
         self.database = database
         self.url = database.url
         self.secret = secret
-
-    @property
-    def shown_url(self) -> str:
-        """The URL for people and logs: without its password."""
-        return make_url(self.url).render_as_string(hide_password=True)
 
     @classmethod
     async def open(cls, url: str) -> Store:
@@ -71,6 +66,8 @@ class Store:
     held_mail = mails.held_mail
     outbox = mails.outbox
     outbox_list = mails.outbox_list
+
+    due = due.due
 
     claim = queue.claim
     renew = queue.renew
