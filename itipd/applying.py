@@ -11,10 +11,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from itipd.itip import case, lookup, organize, who
+from itipd.itip import case, lookup, organize, thresholds, who
 from itipd.itip.addresses import canonical, strip_tag
 from itipd.itip.decide import MAX_DELEGATIONS, decide
-from itipd.itip.model import Decision, Incoming, Meeting, Message, Policy, Proposal, PutProposal
+from itipd.itip.model import (
+    Decision,
+    DropEvent,
+    Incoming,
+    Meeting,
+    Message,
+    Policy,
+    Proposal,
+    PutEvent,
+    PutMeeting,
+    PutProposal,
+)
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.recurrence import TooCostly
 from itipd.itip.render import GUEST_LIMIT
@@ -46,6 +57,7 @@ class Context:
     batch: Batch
     policy: Policy
     read: Read
+    trusts: Callable[[str], bool]  # whether a client may vouch with Authentication-Results
     secret: bytes
     language: str
     forward: bool = False  # submission.forward: the application's own mail is sent on
@@ -73,6 +85,16 @@ def record(context: Context, job: Job, entry: Ref | None, position: int, decisio
         context.batch.outcome(OutcomeRow(entry, position, decision, job.at, open=decision.outcome is Outcome.HELD))
 
 
+async def applied(context: Context, meeting: Meeting | None, organizer: str, uid: str, decision: Decision) -> Meeting:
+    """The meeting after the writes of `decision`; where they change its events, its own row follows them."""
+    after = await context.batch.apply(meeting, organizer, uid, decision.writes)
+    if any(isinstance(write, PutMeeting | PutEvent | DropEvent) for write in decision.writes):
+        row = thresholds.settled(after)
+        if row is not after:
+            after = await context.batch.apply(after, organizer, uid, [PutMeeting(row)])
+    return after
+
+
 async def dispatch(
     context: Context, meeting: Meeting, decision: Decision, origin: Origin, *, whole: bool = False
 ) -> None:
@@ -90,31 +112,88 @@ async def dispatch(
 
 
 async def decided(
-    context: Context, organizer: str, message: Message, reading: Reading, policy: Policy, at: datetime, entry: Ref
+    context: Context,
+    organizer: str,
+    message: Message,
+    reading: Reading,
+    policy: Policy,
+    at: datetime,
+    entry: Ref,
+    position: int,
+    *,
+    quiet: bool = False,
 ) -> Decision:
-    """Decide and apply; where the policy accepts counter proposals by itself, the proposal too."""
+    """Decide and apply; then what the meeting's own policy lets follow from it by itself.
+
+    `quiet`: the mail has caused enough mail already (rules.md §12). Answers are stored, nothing more is sent, and a
+    proposal waits for a person.
+    """
     batch = context.batch
     meeting = batch.meeting(organizer, message.uid)
     decision = decide(meeting, message, reading.evidence, policy, at)
     if meeting is None:
         return decision
-    meeting = await batch.apply(meeting, organizer, message.uid, decision.writes)
+    if quiet and decision.sends:
+        decision = replace(decision, sends=(), detail=f"{decision.detail}; this mail has caused enough mail already")
+    meeting = await applied(context, meeting, organizer, message.uid, decision)
     origin = Origin(entry, at, reading.digest.hex(), context.secret, context.language)
     await dispatch(context, meeting, decision, origin)
     proposed = [
         one.proposal for one in decision.writes if isinstance(one, PutProposal) and one.proposal.state == "open"
     ]
-    if proposed and case.for_meeting(policy, meeting).counter == "accept":
-        await batch.gather([Want(organizer, message.uid, everything=True)])
-        meeting = batch.meeting(organizer, message.uid)
-        assert meeting is not None  # noqa: S101 - it was there a line ago
+    if proposed and not quiet and case.for_meeting(policy, meeting).counter == "accept":
+        meeting = await _all_of(context, meeting)
         stored = latest(meeting, proposed[0].attendee, proposed[0].rid)
         accepted = organize.accept(meeting, stored or proposed[0], at, automatic=True)
-        meeting = await batch.apply(meeting, organizer, message.uid, accepted.writes)
+        meeting = await applied(context, meeting, organizer, message.uid, accepted)
         await dispatch(context, meeting, accepted, origin, whole=True)
-        changes = (*decision.changes, *accepted.changes)
-        decision = replace(decision, changes=changes, sends=(*decision.sends, *accepted.sends))
+        decision = _together(decision, accepted)
+    return await _by_itself(context, meeting, decision, origin, position) if meeting.policy else decision
+
+
+async def _by_itself(context: Context, meeting: Meeting, decision: Decision, origin: Origin, position: int) -> Decision:
+    """What a meeting with thresholds or published answers does after an answer (rules.md §9.7-8)."""
+    batch = context.batch
+    required = thresholds.asks(meeting) == "required"
+    if (
+        thresholds.asks(meeting)
+        and thresholds.may_complete(decision)
+        and thresholds.may_be_over(meeting)
+        and not await batch.undecided(meeting.organizer, meeting.uid, required=required)
+    ):
+        meeting = await _all_of(context, meeting)
+        decision = await if_declined(context, meeting, decision, origin, position)
+        meeting = batch.meeting(meeting.organizer, meeting.uid) or meeting
+    due = thresholds.to_publish(meeting, decision, origin.at)
+    if due is not None:
+        row = PutMeeting(replace(meeting, publish_at=due))
+        await batch.apply(meeting, meeting.organizer, meeting.uid, [row])
     return decision
+
+
+async def if_declined(
+    context: Context, meeting: Meeting, decision: Decision, origin: Origin, position: int = 0
+) -> Decision:
+    """`decision`, with the end of the meeting in it where all have declined: an outcome of its own, the same commit."""
+    ended = thresholds.when_declined(meeting, origin.at)
+    if ended is None:
+        return decision
+    after = await applied(context, meeting, meeting.organizer, meeting.uid, ended)
+    await dispatch(context, after, ended, origin, whole=True)
+    context.batch.outcome(OutcomeRow(origin.entry, position, ended, origin.at))
+    return _together(decision, ended)
+
+
+def _together(decision: Decision, then: Decision) -> Decision:
+    """The one result of a message that had two effects."""
+    return replace(decision, changes=(*decision.changes, *then.changes), sends=(*decision.sends, *then.sends))
+
+
+async def _all_of(context: Context, meeting: Meeting) -> Meeting:
+    await context.batch.gather([Want(meeting.organizer, meeting.uid, everything=True)])
+    whole = context.batch.meeting(meeting.organizer, meeting.uid)
+    assert whole is not None  # noqa: S101 - it was there a line ago
+    return whole
 
 
 def latest(meeting: Meeting, attendee: str | None, rid: str | None, id_: int = 0) -> Proposal | None:
@@ -144,7 +223,7 @@ async def put(
         decision = organize.put(meeting, incoming, context.policy, job.at, notify=notify, recorded=recorded)
     if not decision.writes:
         return decision
-    after = await context.batch.apply(meeting, organizer, incoming.uid, decision.writes)
+    after = await applied(context, meeting, organizer, incoming.uid, decision)
     origin = Origin(entry, job.at, mark, context.secret, context.language)
     await dispatch(context, after, decision, origin, whole=True)
     if decision.outcome is Outcome.ADDED:
@@ -160,7 +239,14 @@ async def _decide_again(context: Context, organizer: str, uid: str) -> None:
 
 async def reopen(context: Context, organizer: str, held: HeldMail, policy: Policy, state: str) -> Decision:
     """Decide a held component once more; its first outcome is closed, the new one stands beside it."""
-    mail = Mail(held.sender, held.recipients, zlib.decompress(held.packed), held.received_at, held.client)
+    mail = Mail(
+        held.sender,
+        held.recipients,
+        zlib.decompress(held.packed),
+        held.received_at,
+        held.client,
+        trusted=context.trusts(held.client),
+    )
     reading = await context.read(mail)
     message = reading.messages[held.position]
     assert isinstance(message, Message)  # noqa: S101 - only messages are held, and reading is deterministic
@@ -173,7 +259,7 @@ async def reopen(context: Context, organizer: str, held: HeldMail, policy: Polic
     await delegators(context.batch, organizer, message, policy)
     if message.comment is None and reading.note is not None:
         message = replace(message, comment=reading.note)
-    decision = await decided(context, organizer, message, reading, policy, mail.received_at, held.entry)
+    decision = await decided(context, organizer, message, reading, policy, mail.received_at, held.entry, held.position)
     context.batch.close_held(held.outcome, state)
     still = decision.outcome is Outcome.HELD
     context.batch.outcome(OutcomeRow(held.entry, held.position, decision, mail.received_at, open=still))

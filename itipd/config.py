@@ -129,6 +129,7 @@ class PolicySection(Section):
     stale_reply: Literal["resend", "ignore"] = "resend"
     delegation: Literal["allow", "forbid"] = "allow"
     location: Literal["minor", "significant"] = "minor"
+    freebusy: Literal["off", "known", "any"] = "off"
 
 
 class Identity(Section):
@@ -193,6 +194,14 @@ class Config(Section):
                     f"found max_message_size in [{name}], expected it in [smtp]: it governs all mail doors"
                 )
         return data | {name: door | given for name, door in doors.items() if isinstance(door, dict)}
+
+    def trusts(self, client: str) -> bool:
+        """Whether a client may vouch with Authentication-Results; no address means one of our own doors."""
+        try:
+            address = ip_address(client)
+        except ValueError:
+            return True
+        return any(address in network for network in self.smtp.trusted_networks)
 
     @cached_property
     def policy(self) -> Policy:

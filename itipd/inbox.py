@@ -193,6 +193,7 @@ class Inbox:
                         batch=batch,
                         policy=self.config.policy,
                         read=self.read,
+                        trusts=self.config.trusts,
                         secret=self.store.secret,
                         language=self.config.texts.language,
                         forward=self.config.submission.forward,

@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from itipd.applying import Context, Job, decided, delegators, put, record
-from itipd.itip import case, organize, who
+from itipd.busy import busy_time
+from itipd.itip import case, freebusy, organize, who
 from itipd.itip.addresses import canonical, served, strip_tag, tag
 from itipd.itip.bounced import bounced
 from itipd.itip.model import Decision, Fault, Message, Report
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.mail.reading import Reading
 from itipd.orders import Mail
+from itipd.send import Origin
 from itipd.store import Entry, Ref, Want
 
+FEW = 10  # mails of ours that one mail may cause (rules.md §12); most cause none
 OURS = 28  # characters of the tag of our own return paths: "b-" and 26 of base32
 
 
@@ -55,7 +58,8 @@ async def decide_mail(context: Context, job: Job, mail: Mail, seen: dict[tuple[s
                 decision = case.of(message, Outcome.NO_ACTION, Reason.DUPLICATE, detail="the same mail came before")
             else:
                 others = [name for name in organizers if name != organizer]
-                decision = await _message(context, job, mail, reading, message, organizer, others, entry)
+                quiet = sum(len(one.sends) for one in job.done.results) >= FEW
+                decision = await _message(context, mail, reading, position, organizer, others, entry, quiet)
             decision = replace(decision, quirks=tuple(dict.fromkeys((*decision.quirks, *reading.quirks))))
             record(context, job, entry, position, decision)
 
@@ -138,23 +142,32 @@ def _is_ours(label: str) -> bool:
 
 async def _message(
     context: Context,
-    job: Job,
     mail: Mail,
     reading: Reading,
-    message: Message,
+    position: int,
     organizer: str,
     others: Sequence[str],
     entry: Ref,
+    quiet: bool,
 ) -> Decision:
     """One component of an attendee's mail, for one organizer."""
     batch = context.batch
+    message = reading.messages[position]
+    assert isinstance(message, Message)  # noqa: S101 - faults and reports are decided elsewhere
+    if freebusy.is_request(message):
+        if quiet or position >= FEW:
+            return freebusy.too_costly(message, f"only the first {FEW} components of a mail may ask for busy time")
+        origin = Origin(entry, mail.received_at, reading.digest.hex(), context.secret, context.language)
+        return await busy_time(context, organizer, message, reading.evidence, origin)
     await delegators(batch, organizer, message, context.policy)
     meeting = batch.meeting(organizer, message.uid)
     if meeting is None and any(batch.meeting(name, message.uid) is not None for name in others):
         return case.of(message, Outcome.NO_ACTION, Reason.OTHER_ORGANIZER)
     if message.comment is None and reading.note is not None:
         message = replace(message, comment=reading.note)
-    return await decided(context, organizer, message, reading, context.policy, mail.received_at, entry)
+    return await decided(
+        context, organizer, message, reading, context.policy, mail.received_at, entry, position, quiet=quiet
+    )
 
 
 async def _submission(

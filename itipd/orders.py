@@ -65,6 +65,31 @@ class Remind:
 
 
 @dataclass(frozen=True, slots=True)
+class SetPolicy:
+    """Words of a meeting's own policy (`itip.own_policy`): (name, value); an empty value: as configured."""
+
+    uid: str
+    words: tuple[tuple[str, str], ...] = ()
+    organizer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """Given by the scheduler: the meeting's deadline has come."""
+
+    uid: str
+    organizer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Given by the scheduler: the answers that have changed are told to all."""
+
+    uid: str
+    organizer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptProposal:
     """Take a counter proposal, named by `id` or by who made it for what (the latest open one)."""
 
@@ -109,7 +134,9 @@ class RejectHeld:
     organizer: str | None = None
 
 
-Order = Put | Cancel | Remind | AcceptProposal | DeclineProposal | AcceptHeld | RejectHeld
+Order = (
+    Put | Cancel | Remind | AcceptProposal | DeclineProposal | AcceptHeld | RejectHeld | SetPolicy | Deadline | Publish
+)
 
 _COMMANDS: dict[str, type[Any]] = {
     "cancel": Cancel,
@@ -118,6 +145,9 @@ _COMMANDS: dict[str, type[Any]] = {
     "decline": DeclineProposal,
     "held-accept": AcceptHeld,
     "held-reject": RejectHeld,
+    "policy": SetPolicy,
+    "deadline": Deadline,
+    "publish": Publish,
 }
 _WORDS = {kind: word for word, kind in _COMMANDS.items()}
 
@@ -128,7 +158,7 @@ def kind_of(order: Order) -> str:
 
 
 def word_of(order: Order) -> str:
-    """The order's name: put, cancel, remind, accept, decline, held-accept, held-reject."""
+    """The order's name: put, cancel, remind, accept, ..., as the journal has it."""
     return "put" if isinstance(order, Put) else _WORDS[type(order)]
 
 
@@ -158,6 +188,8 @@ def unpack(packed: bytes) -> Order:
         raise ValueError(f"journal: command {word!r} is none of put, {', '.join(_COMMANDS)}")
     if "rids" in values:
         values["rids"] = tuple(values["rids"])
+    if "words" in values:
+        values["words"] = tuple((name, value) for name, value in values["words"])
     order: Order = _COMMANDS[word](**values)
     return order
 

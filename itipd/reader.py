@@ -15,6 +15,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from itipd import memory
 from itipd.mail.reading import ReadSettings, read_mail
 
 LENGTH = struct.Struct(">I")
@@ -80,6 +81,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold mails
+    memory.give_back()
     try:
         with contextlib.suppress(ConnectionError), socket.socket(fileno=os.dup(0)) as door:
             serve(door)

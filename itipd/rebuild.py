@@ -9,7 +9,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any
 
 from itipd.config import Config
@@ -72,25 +71,17 @@ async def _play(row: JournalRow, inbox: Inbox) -> None:
         received_at=row.received_at,
         client=row.client,
         door="submission" if row.kind == "submission" else "replay",
-        trusted=trusted(row.client, inbox.config),
+        trusted=inbox.config.trusts(row.client),
     )
     await inbox.settle(mail, await inbox.read(mail), only=row.organizer)
-
-
-def trusted(client: str, config: Config) -> bool:
-    """Whether a client of the journal may vouch with Authentication-Results: no address means one of our own doors."""
-    try:
-        address = ip_address(client)
-    except ValueError:
-        return True
-    return any(address in network for network in config.smtp.trusted_networks)
 
 
 async def _meeting(store: Store, organizer: str, uid: str) -> dict[str, Any] | None:
     meeting = await store.meeting(uid, organizer)
     if meeting is None:
         return None
-    found = status(meeting)
+    deadline = meeting.deadline_at.isoformat() if meeting.deadline_at is not None else None
+    found = status(meeting) | {"policy": dict(meeting.policy), "deadline": deadline}
     for people in (found["attendees"], *(instance["attendees"] for instance in found["instances"])):
         for person in people:
             del person["schedule_status"]

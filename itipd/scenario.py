@@ -23,10 +23,23 @@ from itipd.inbox import Inbox
 from itipd.itip.attendance import status
 from itipd.itip.incoming import incoming
 from itipd.itip.outcomes import Outcome
+from itipd.itip.own_policy import WORDS
 from itipd.itip.transcript import result
-from itipd.orders import AcceptHeld, AcceptProposal, Cancel, DeclineProposal, Order, Put, RejectHeld, Remind
+from itipd.orders import (
+    AcceptHeld,
+    AcceptProposal,
+    Cancel,
+    DeclineProposal,
+    Order,
+    Put,
+    RejectHeld,
+    Remind,
+    SetPolicy,
+)
 from itipd.readers import Readers
-from itipd.replay import STEP, Clock, Door, envelope
+from itipd.replay import SECOND, STEP, Clock, Door, envelope
+from itipd.scheduler import order_of
+from itipd.store.due import Due
 from itipd.store.store import Store
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)  # where no mail has a Date
@@ -37,6 +50,7 @@ KEYS = {
     "decline": {"uid", "instance", "attendee", "organizer"},
     "held-accept": {"uid", "instance", "attendee", "organizer"},
     "held-reject": {"uid", "instance", "attendee", "organizer"},
+    "policy": {"uid", "organizer", *WORDS},
 }
 """The commands of a .toml step and the keys that each takes."""
 
@@ -158,9 +172,13 @@ class Stage:
         """Every step in order, and what is there afterwards."""
         if folder.given is not None:
             await self.register(folder.given)
+        steps = []
+        for step in folder.steps:
+            steps += await self.due(step)
+            steps.append({"step": step.name, "results": await self.step(folder, step)})
         return {
             "scenario": folder.name,
-            "steps": [{"step": step.name, "results": await self.step(folder, step)} for step in folder.steps],
+            "steps": steps,
             "meetings": await meetings(self.store),
             "outbox": await outgoing(self.store),
         }
@@ -172,6 +190,20 @@ class Stage:
             for decision in receipt.results:
                 if decision.outcome is Outcome.ERROR:
                     raise ScenarioError(f"{decision.uid or 'a component'}: found {decision.reason} ({decision.detail})")
+
+    async def due(self, step: Step) -> list[dict[str, Any]]:
+        """What meetings do by themselves until this step happens, each at its time, as steps of their own."""
+        clock, found = self.door.clock, []
+        at = clock.now + SECOND
+        if step.name.endswith(".eml"):
+            at = max(clock.now, envelope(step.data).date or clock.now)
+        last: Due | None = None
+        while page := await self.store.due(at, 1, last):
+            (last,) = page
+            receipt = await self.door.inbox.command(order_of(last), at=clock.reach(last.at))
+            name = f"{last.word} {last.at:%Y-%m-%dT%H:%M:%SZ}"
+            found.append({"step": name, "results": [result(decision) for decision in receipt.results]})
+        return found
 
     async def step(self, folder: Folder, step: Step) -> list[dict[str, Any]]:
         """The results of one numbered file."""
@@ -205,7 +237,15 @@ class Stage:
             return Cancel(values["uid"], tuple(rids), values.get("organizer"))
         if command == "remind":
             return Remind(**values)
+        if command == "policy":
+            words = tuple((name, _text(value)) for name, value in values.items() if name in WORDS)
+            return SetPolicy(values["uid"], words, values.get("organizer"))
         return _NAMED[command](instance=instance, **values)
+
+
+def _text(value: object) -> str:
+    """A value of TOML as the command line would have it."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 async def meetings(store: Store) -> list[dict[str, Any]]:

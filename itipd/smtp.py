@@ -40,7 +40,8 @@ class Limits:
     connections: int = 1000
     per_client: int = 100  # connections of one IPv4 address or one IPv6 /64; not of trusted ones
     bodies: int = 128 * 1024 * 1024  # of all messages that are being received or decided
-    recipients: int = 1000  # RFC 5321 §4.5.3.1.8 asks for 100 at least
+    recipients: int = 100  # as RFC 5321 §4.5.3.1.8 asks for; each may be an organizer, who decides about the mail
+    submitted: int = 1000  # recipients of the application's mail: they are guests, and nobody decides for each
     errors: int = 20  # of one connection, since its last message
     junk: int = 100  # commands without a message, since the last one
     hops: int = 50
@@ -105,7 +106,7 @@ class Door:
         self.address = ""
         self._socket: _UnixSocket | None = None
         self._trusted_networks = trusted_networks
-        self._bodies = max(limits.bodies, 2 * limits.message)
+        self.bodies = max(limits.bodies, 2 * limits.message)
         self._held = 0
         self._sessions: set[Connection] = set()
         self._networks: Counter[str] = Counter()
@@ -185,7 +186,7 @@ class Door:
         """Counts what `session` holds of a message now; False when that is too much for all together."""
         self._held += octets - session.held
         session.held = octets
-        return self._held <= self._bodies
+        return self._held <= self.bodies
 
     def extensions(self, *, secure: bool) -> bytes:
         """The answer to EHLO and LHLO. No AUTH, no CHUNKING."""

@@ -26,7 +26,7 @@ _WEB = frozenset({"GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "T
 _MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "SMTPUTF8", "AUTH", "RET", "ENVID"})  # the last three: only tolerated
 _RCPT_PARAMETERS = frozenset({"NOTIFY", "ORCPT"})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
-_PIECE = 1024 * 1024  # octets worked on without a pause
+_PIECE = 64 * 1024  # octets worked on without a pause: the other clients wait for each, and several times
 _PATIENCE = 6  # times the idle limit: how long the client may take for one message
 
 OURS = b"451 4.3.0 Could not be taken now, try again later"
@@ -192,7 +192,8 @@ class Session(Connection):
             return await self._refuse(UNKNOWN_PARAMETER)
         if not self._utf8 and not address.isascii():
             return await self._refuse(NEEDS_UTF8)
-        if len(self._accepted) >= self.door.limits.recipients:
+        limits = self.door.limits
+        if len(self._accepted) >= (limits.submitted if self.door.kind == "submission" else limits.recipients):
             return await self.push(b"452 4.5.3 Too many recipients")  # RFC 5321 §4.5.3.1.10: the rest comes again
         known = canonical(address)
         if known is None or not self._serves(known):
@@ -270,6 +271,8 @@ class Session(Connection):
             return TOO_LARGE
         if not door.hold(self, len(raw)):
             return BUSY
+        if door.kind != "submission" and len(raw) * len(set(self._accepted)) > door.bodies:
+            return TOO_LARGE  # it goes into the journal of each organizer
         if hops(raw) > door.limits.hops:  # RFC 5321 §6.3
             return LOOP
         return await self._submit(raw if self.trusted else await _normalised(raw))

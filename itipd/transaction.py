@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from itipd.applying import Context, Job, candidates, deeper
 from itipd.commands import decide_order
-from itipd.itip import organize, who
+from itipd.itip import freebusy, organize, who
 from itipd.itip.model import Incoming, Message, Policy
 from itipd.mails import decide_mail
 from itipd.orders import Done, Mail, Put
@@ -45,7 +45,8 @@ def _wants(job: Job, policy: Policy) -> list[Want]:
         found = []
         for message in job.reading.messages:
             if isinstance(message, Message):
-                addresses = who.wanted(message, job.reading.evidence, policy)
+                asks = freebusy.is_request(message)  # about an organizer, not about a meeting
+                addresses = frozenset() if asks else who.wanted(message, job.reading.evidence, policy)
                 rids = frozenset({message.rid.rid}) if message.rid is not None else frozenset()
                 found += [Want(name, message.uid, addresses, rids) for name in names]
         for incoming in job.reading.incoming:

@@ -6,7 +6,6 @@ Kim and Lee are guests of the meeting UID; SERIES is a daily one. Whatever is se
 from __future__ import annotations
 
 import base64
-import codecs
 import random
 import struct
 from collections.abc import Callable
@@ -30,8 +29,8 @@ MEETINGS = "".join(
             f"ATTENDEE;CN=Kim:mailto:{KIM}\r\nATTENDEE;CN=Lee:mailto:{LEE}\r\nEND:VEVENT\r\n"
             for uid, sequence, rule in (
                 (UID, 3, ""),
-                (SERIES, 0, "RRULE:FREQ=DAILY\r\n"),
-                (BOMB, 0, "RRULE:FREQ=SECONDLY;BYHOUR=1;BYSECOND=59,0;BYYEARDAY=366;BYDAY=MO;BYSETPOS=-1\r\n"),
+                (SERIES, 1, "RRULE:FREQ=DAILY\r\n"),
+                (BOMB, 0, "RRULE:FREQ=SECONDLY;BYHOUR=1;BYSECOND=59,0;BYYEARDAY=366;BYDAY=MO\r\n"),
             )
         ),
         "END:VCALENDAR\r\n",
@@ -149,20 +148,23 @@ def zone(*rules: str, observances: int = 1) -> str:
     return f"BEGIN:VTIMEZONE\r\nTZID:Bomb\r\n{one * observances}END:VTIMEZONE"
 
 
+BASE64 = b"Content-Transfer-Encoding: base64"
 IN_BOMB_ZONE = "RECURRENCE-ID;TZID=Bomb:20270105T100000"
 
 
 def in_zone(*rules: str, observances: int = 1) -> Make:
     """A reply to an instance whose RECURRENCE-ID stands in a hostile time zone."""
     return lambda kit: kit.calendar(
-        IN_BOMB_ZONE, uid=SERIES, sequence=0, before=zone(*rules, observances=observances)
+        IN_BOMB_ZONE, uid=SERIES, sequence=1, before=zone(*rules, observances=observances)
     )
 
 
-def in_charset(charset: str, data: Callable[[bytes], bytes] = bytes) -> Make:
-    return lambda kit: kit.mail(
-        data(kit.reply("SUMMARY:Geschäft")), kind=b"Content-Type: text/calendar; charset=" + charset.encode()
-    )
+def in_charset(charset: str, data: Callable[[bytes], bytes] | None = None) -> Make:
+    """A reply with this `charset`; `data`: really encoded so, which no line of a mail can hold as it is."""
+    kind = b"Content-Type: text/calendar; charset=" + charset.encode()
+    if data is None:
+        return lambda kit: kit.mail(kit.reply("SUMMARY:Geschäft"), kind=kind)
+    return lambda kit: kit.mail(base64.encodebytes(data(kit.reply("COMMENT:XX"))), BASE64, kind=kind)
 
 
 def padded(kit: Kit, size: int, filler: bytes, *, calendar: bool = False) -> bytes:
@@ -196,6 +198,16 @@ NOISE = random.Random(20261121).randbytes(200_000)
 
 def attendees(count: int) -> str:
     return "\r\n".join(f"ATTENDEE;PARTSTAT=ACCEPTED:mailto:n{number}@example.net" for number in range(count))
+
+
+def many_instances(kit: Kit, count: int, sequence: int, method: str = "REPLY") -> bytes:
+    """A mail of Kim's about `count` days of the series."""
+    first = datetime(2027, 1, 4, 9, tzinfo=UTC)
+    days = [f"{first + timedelta(days=day):%Y%m%dT%H%M%SZ}" for day in range(count)]
+    one = kit.reply(uid=SERIES, sequence=sequence, method=method).split(b"BEGIN:VEVENT\r\n")[1].split(b"END:VCAL")[0]
+    events = b"".join(b"BEGIN:VEVENT\r\nRECURRENCE-ID:" + day.encode() + b"\r\n" + one for day in days)
+    head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nMETHOD:{method}\r\n".encode()
+    return kit.mail(head + events + b"END:VCALENDAR\r\n")
 
 
 def report(recipients: int, junk: bytes = b"") -> Make:
@@ -283,7 +295,10 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
         APPLIED,
         lambda kit: kit.mail(kit.reply().replace(b"SEQUENCE:3", b"SEQUENCE:" + b"9" * 5000)),
     ),
-    "dtstamp is no time": (APPLIED, lambda kit: kit.mail(kit.reply("DTSTAMP:yesterday", stamp=False))),
+    "dtstamp is no time": (
+        ("no_action/out_of_order",),  # the mail's Date counts, and that is always the same
+        lambda kit: kit.mail(kit.reply("DTSTAMP:yesterday", stamp=False)),
+    ),
     "recurrence id is no time": (MALFORMED, lambda kit: kit.calendar("RECURRENCE-ID:99999999T999999Z")),
     "recurrence id in the year 1": (("error/malformed",), lambda kit: kit.calendar("RECURRENCE-ID:00010101T000000Z")),
     "recurrence id in the year 9999": (
@@ -401,13 +416,18 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
         lambda kit: kit.calendar(attendee="\r\n".join([f"ATTENDEE;PARTSTAT=DECLINED:mailto:{KIM}"] * 10_000)),
     ),
     "delegated to 5,000": (
-        ("error/too_large",),
+        ("no_action/delegation_refused",),
         lambda kit: kit.calendar(
             attendee="ATTENDEE;PARTSTAT=DELEGATED;DELEGATED-TO="
             + ",".join(f'"mailto:n{number}@example.net"' for number in range(5000))
             + f":mailto:{KIM}"
         ),
     ),
+    "200 days": (APPLIED * 200, lambda kit: many_instances(kit, 200, 1)),
+    "200 days, all stale": (("no_action/stale_sequence",) * 200, lambda kit: many_instances(kit, 200, 0)),
+    "200 days asked for again": (("no_action/refresh",) * 200, lambda kit: many_instances(kit, 200, 1, "REFRESH")),
+    "201 days": (TOO_LARGE, lambda kit: many_instances(kit, 201, 1)),
+    "3,000 days": (TOO_LARGE, lambda kit: many_instances(kit, 3000, 0)),
     "a winmail.dat of noise": (NOTHING, lambda kit: tnef(kit, NOISE)),
     "a winmail.dat of nothing": (NOTHING, lambda kit: tnef(kit, b"")),
     "a winmail.dat cut short": (NOTHING, lambda kit: tnef(kit, TNEF + attribute(0x78008, b"IPM.Microsoft")[:-9])),
@@ -436,31 +456,31 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
         lambda kit: kit.calendar("RECURRENCE-ID:20360606T000059Z", uid=BOMB, sequence=0),
     ),
     "instance of a bomb, by date": (
-        ("no_action/unknown_instance",),
+        ("error/too_costly",),
         lambda kit: kit.calendar("RECURRENCE-ID;VALUE=DATE:20360606", uid=BOMB, sequence=0),
     ),
     "instance in 2199": (
         APPLIED,
-        lambda kit: kit.calendar("RECURRENCE-ID:21991231T090000Z", uid=SERIES, sequence=0),
+        lambda kit: kit.calendar("RECURRENCE-ID:21991231T090000Z", uid=SERIES, sequence=1),
     ),
     "zone every second": (("no_action/unknown_instance",), in_zone("RRULE:FREQ=SECONDLY")),
     "zone with interval 0": (("no_action/unknown_instance",), in_zone("RRULE:FREQ=YEARLY;INTERVAL=0")),
     "zone of 2,000 observances": (("no_action/unknown_instance",), in_zone(observances=2000)),
-    "zone with 50,000 dates": (
+    "zone with 30,000 dates": (
         ("no_action/unknown_instance",),
-        in_zone("RDATE:" + ",".join(["19800101T000000"] * 50_000)),
+        in_zone("RDATE:" + ",".join(["19800101T000000"] * 30_000)),
     ),
     "zone of 1,000 rules": (("no_action/unknown_instance",), in_zone(*["RRULE:FREQ=YEARLY"] * 1000)),
     "zone without offset": (
         ("no_action/unknown_instance",),
         lambda kit: kit.calendar(
-            IN_BOMB_ZONE, uid=SERIES, sequence=0, before=zone().replace("TZOFFSETTO:+0200", "TZOFFSETTO:+9999")
+            IN_BOMB_ZONE, uid=SERIES, sequence=1, before=zone().replace("TZOFFSETTO:+0200", "TZOFFSETTO:+9999")
         ),
     ),
     **{
         f"zone called {tzid[:30]}": (
             ("no_action/unknown_instance",),
-            lambda kit, tzid=tzid: kit.calendar(f'RECURRENCE-ID;TZID="{tzid}":20270105T100000', uid=SERIES, sequence=0),
+            lambda kit, tzid=tzid: kit.calendar(f'RECURRENCE-ID;TZID="{tzid}":20270105T100000', uid=SERIES, sequence=1),
         )
         for tzid in ("America", "../../../../etc/passwd", "/proc/self/environ", "x" * 100_000, "\u202eLondon", ".", "")
     },
@@ -482,10 +502,7 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
     "lone surrogates in headers": (NOTHING, lambda kit: kit.mail(b"x", b"Subject: \xed\xa0\x80", kind=b"Content-Type: text/plain")),
     "lone surrogates in UTF-16": (
         APPLIED,
-        lambda kit: kit.mail(
-            codecs.BOM_UTF16_LE + kit.reply("COMMENT:XX").decode().encode("utf-16-le").replace(b"X\0X\0", b"\0\xd8\0\xd8"),
-            kind=b"Content-Type: text/calendar; charset=utf-16",
-        ),
+        in_charset("utf-16", lambda data: data.decode().encode("utf-16").replace(b"X\0X\0", b"\0\xd8\0\xd8")),
     ),
     "not UTF-8 at all": (APPLIED, lambda kit: kit.calendar(b"COMMENT:" + bytes(range(128, 256)))),
     "overlong UTF-8": (("held/unknown_meeting",), lambda kit: kit.calendar(b"UID:\xc0\xae\xc0\xae\xf8\x88\x80\x80\x80%d" % kit.number, uid=None)),
@@ -500,7 +517,7 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
     },
     "charset utf-16 that is true": (APPLIED, in_charset("utf-16", lambda data: data.decode().encode("utf-16"))),
     "charset utf-32 that is true": (APPLIED, in_charset("utf-32", lambda data: data.decode().encode("utf-32"))),
-    "charset iso-2022-jp of open escapes": (APPLIED, in_charset("iso-2022-jp", lambda data: data.replace(b"Gesch", b"\x1b$B"))),
+    "charset iso-2022-jp of open escapes": (APPLIED, in_charset("iso-2022-jp", lambda data: data.replace(b"XX", b"\x1b$B"))),
     # -- what would write headers of its own
     "injection in SUMMARY and COMMENT": (
         ("updated/proposal",),

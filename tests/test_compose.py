@@ -340,9 +340,10 @@ WORDS = [
     ("REQUEST", "significant_change", "", (), "Updated: Planning", "Meetings has changed this invitation:"),
     ("REQUEST", "reminded", "", (), "Please answer: Planning", "Meetings is still waiting for your answer:"),
     ("REQUEST", "stale_sequence", "", (), "Invitation: Planning", "This is the invitation as it stands now:"),
-    ("CANCEL", "cancelled", "", ("STATUS:CANCELLED",), "Cancelled: Planning", "Meetings has cancelled this:"),
+    ("CANCEL", "cancelled", "", ("STATUS:CANCELLED",), "Cancelled: Planning", "Meetings has cancelled this event:"),
     ("CANCEL", "cancelled", "20261201", ("STATUS:CANCELLED",), "Cancelled: Planning", "the rest of the series stays:"),
-    ("CANCEL", "uninvited", "", (), "Cancelled: Planning", "Meetings has taken you off the guest list of this:"),
+    ("CANCEL", "uninvited", "", (), "Cancelled: Planning", "Meetings has taken you off the guest list of this event:"),
+    ("CANCEL", "party_crasher", "", (), "Cancelled: Planning", "You are not on the guest list of this event:"),
     ("DECLINECOUNTER", "proposal", "", (), "Proposal declined: Planning", "Meetings has declined your proposal;"),
     ("PUBLISH", "registered", "", (), "Planning", "Meetings sends you this:"),
 ]
@@ -367,7 +368,7 @@ def timed(*lines: str) -> str:
 WHENS = [
     (
         ("DTSTART;TZID=Europe/Berlin:20261201T100000", "DTEND;TZID=Europe/Berlin:20261201T110000"),
-        "Tuesday, 1 December 2026, 10:00–11:00 (Europe/Berlin)",
+        "Tuesday, 1 December 2026, 10:00–11:00 (Berlin time)",
     ),
     (
         ("DTSTART:20261201T220000Z", "DTEND:20261202T010000Z"),
@@ -404,9 +405,12 @@ def test_when_without_a_time(lines: tuple[str, ...]) -> None:
     ("rule", "expected"),
     [
         ("FREQ=WEEKLY", "every week"),
-        ("FREQ=WEEKLY;INTERVAL=2;BYDAY=MO", "every 2 weeks"),
+        ("FREQ=WEEKLY;INTERVAL=2;BYDAY=MO", "every 2 weeks: Monday"),
+        ("FREQ=WEEKLY;BYDAY=TU", "every week"),
+        ("FREQ=WEEKLY;BYDAY=FR,WE,MO;COUNT=1", "every week: Monday, Wednesday and Friday, 1 time"),
+        ("FREQ=MONTHLY;BYDAY=2TU;INTERVAL=3", "every 3 months"),
         ("FREQ=DAILY;COUNT=5", "every day, 5 times"),
-        ("FREQ=MONTHLY;UNTIL=20270301T090000Z", "every month, until Monday, 1 March 2027"),
+        ("FREQ=MONTHLY;UNTIL=20270301T090000Z", "every month, until 1 March 2027"),
     ],
 )
 def test_repeats(rule: str, expected: str) -> None:

@@ -7,14 +7,13 @@ import subprocess
 import sys
 from base64 import b64encode
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from string import Formatter
 
 import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
-from babel.messages.mofile import write_mo
+from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
 
 from itipd.mail.compose import compose
@@ -45,8 +44,8 @@ def fields(text: str) -> set[str]:
     return {name for _, name, _, _ in parts if name is not None}
 
 
-def every(one: str | tuple[str, ...] | list[str]) -> list[str]:
-    return [one] if isinstance(one, str) else list(one)
+def every(one: str | tuple[str, ...] | list[str] | None) -> list[str]:
+    return [one] if isinstance(one, str) else list(one or ())
 
 
 def test_texts_are_found() -> None:
@@ -83,10 +82,13 @@ def test_placeholders(name: str) -> None:
 
 @pytest.mark.parametrize("name", CATALOGS)
 def test_what_is_installed_is_what_is_written(name: str) -> None:
-    """The compiled catalog is what its .po file compiles to: `pybabel compile -D itipd -d itipd/mail/locale`."""
-    compiled = BytesIO()
-    write_mo(compiled, po(name))
-    assert (MAIL / "locale" / name / "LC_MESSAGES" / "itipd.mo").read_bytes() == compiled.getvalue()
+    """The compiled catalog says what its .po file says: `pybabel compile -D itipd -d itipd/mail/locale`."""
+    with (MAIL / "locale" / name / "LC_MESSAGES" / "itipd.mo").open("rb") as file:
+        compiled = read_mo(file)
+    written = po(name)
+    assert compiled.plural_forms == written.plural_forms
+    said = [{every(one.id)[0]: every(one.string) for one in catalog if one.id} for catalog in (compiled, written)]
+    assert said[0] == said[1] != {}
 
 
 def test_names_are_the_catalogs() -> None:
@@ -144,7 +146,7 @@ INVITED = {
         "Pozvánka: Planning",
         "Meetings vás zve:",
         "Kdy:         úterý 1. prosince 2026, 10:00–11:00 (časové pásmo Berlín)",
-        "Opakování:   každé 2 týdny: úterý a pátek, 10krát",
+        "Opakování:   každé 2 týdny: úterý a\u00a0pátek, 10krát",
     ),
     "zh-CN": (
         "邀请：Planning",
@@ -224,7 +226,8 @@ def test_plurals(count: int, expected: str) -> None:
 def when(*lines: str, tag: str = "en") -> str:
     """What stands beside "When" in a mail with these lines of time."""
     plain = text_of(compose(mail(language=tag, calendar=timed(*lines))), "plain")
-    label = language(tag).translate("When") + ":"
+    translate = language(tag).translate
+    label = translate("{label}:").format(label=translate("When"))
     (found,) = (line for line in plain.splitlines() if line.startswith(label))
     return found.removeprefix(label).strip()
 
@@ -258,10 +261,16 @@ def test_an_end_in_another_zone() -> None:
 
 def test_an_end_in_a_zone_of_the_calendars_own() -> None:
     """The calendar's own VTIMEZONE is what its TZID means."""
-    zone = ("BEGIN:VTIMEZONE", "TZID:Hill", "BEGIN:STANDARD", "DTSTART:19700101T000000", "TZOFFSETFROM:+0430")
-    zone += ("TZOFFSETTO:+0430", "END:STANDARD", "END:VTIMEZONE")
-    found = timed("DTSTART;TZID=Hill:20261201T100000", "DTEND:20261201T063000Z")
-    found = found.replace("BEGIN:VEVENT", "\r\n".join((*zone, "BEGIN:VEVENT")))
+    zone = """BEGIN:VTIMEZONE
+TZID:Hill
+BEGIN:STANDARD
+DTSTART:19700101T000000
+TZOFFSETFROM:+0430
+TZOFFSETTO:+0430
+END:STANDARD
+END:VTIMEZONE
+BEGIN:VEVENT""".replace("\n", "\r\n")
+    found = timed("DTSTART;TZID=Hill:20261201T100000", "DTEND:20261201T063000Z").replace("BEGIN:VEVENT", zone)
     assert "10:00–11:00 (Hill)" in text_of(compose(mail(calendar=found)), "plain")
 
 

@@ -384,6 +384,30 @@ async def test_recipients_are_limited(serve: Serve, inbox: FakeInbox) -> None:
     assert len(inbox.committed[0].recipients) == 2
 
 
+async def test_the_application_may_write_to_more(serve: Serve, inbox: FakeInbox) -> None:
+    """At submission the recipients are guests, for whom nobody decides: their limit is another."""
+    async with await Client.connect(await serve("submission", limits=Limits(recipients=2, submitted=3))) as client:
+        await client.say("MAIL FROM:<meetings@example.com>")
+        codes = [(await client.say(f"RCPT TO:<{n}@example.com>"))[:9] for n in range(4)]
+    assert codes == ["250 2.1.5", "250 2.1.5", "250 2.1.5", "452 4.5.3"]
+
+
+@pytest.mark.parametrize(("door", "answers"), [("smtp", 1), ("lmtp", 3)])
+async def test_large_mail_to_many_is_refused(serve: Serve, inbox: FakeInbox, door: str, answers: int) -> None:
+    """What would go into three journals and be too much together is 552; to the same recipient three times it is taken."""
+    limits = Limits(bodies=200_000)
+    hello = "LHLO client.example.com" if door == "lmtp" else "EHLO client.example.com"
+    async with await Client.connect(await serve(door, limits=limits), hello) as client:
+        raw = b"x" * 69_998 + b"\r\n"
+        await client.envelope("a@example.com", "b@example.com", "c@example.com")
+        await client.send(raw + b".\r\n")
+        assert [(await client.answer())[:9] for _ in range(answers)] == ["552 5.3.4"] * answers
+        await client.envelope("a@example.com", "a@example.com", "a@example.com")
+        await client.send(raw + b".\r\n")
+        assert [(await client.answer())[:3] for _ in range(answers)] == ["250"] * answers
+    assert len(inbox.committed) == 1
+
+
 @pytest.mark.parametrize(
     "request_line", [b"GET / HTTP/1.1", b"POST / HTTP/1.1", b"CONNECT a:25 HTTP/1.1", b"Host: a", b"host: a"]
 )

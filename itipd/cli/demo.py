@@ -123,17 +123,23 @@ def _title(step: Path) -> str:
     return step.stem.partition("-")[2].replace("-", " ")
 
 
-def _show(stage: Stage) -> None:
-    uid = json.loads(stage.itipd("meeting", "list", "--json").splitlines()[0])["uid"]
-    _heading(f"Who is coming? (itipd status {uid})")
-    click.echo(stage.itipd("status", uid))
-    _heading("What waits for a person: somebody answered who was never invited (itipd held list)")
-    click.echo(stage.itipd("held", "list"))
+def _sent(stage: Stage) -> Path:
+    """The folder of outgoing mails, once all of them are there."""
     outgoing = stage.file.parent / "outgoing"
     wanted = len(stage.itipd("outbox", "list", "--json").splitlines())
     until = time.monotonic() + PATIENCE
     while len(list(outgoing.glob("*.eml"))) < wanted and time.monotonic() < until:
         time.sleep(0.1)
+    return outgoing
+
+
+def _show(stage: Stage) -> None:
+    outgoing = _sent(stage)
+    uid = json.loads(stage.itipd("meeting", "list", "--json").splitlines()[0])["uid"]
+    _heading(f"Who is coming? (itipd status {uid})")
+    click.echo(stage.itipd("status", uid))
+    _heading("What waits for a person: somebody answered who was never invited (itipd held list)")
+    click.echo(stage.itipd("held", "list"))
     _heading("What itipd has sent by itself, here as files, otherwise through your relay:")
     mails = {line["message_id"]: line for line in map(_summary, outgoing.glob("*.eml"))}
     ids = [json.loads(line)["message_id"] for line in stage.itipd("outbox", "list", "--json").splitlines()]

@@ -94,7 +94,7 @@ async def _cases(inbox: Inbox, mail: Mail, reading: Reading) -> list[Case]:
     job = Job(mail, mail.received_at, replace(reading, digest=bytes(16)))
     with suppress(_Undo):
         async with store.batch() as batch:
-            context = Context(batch, config.policy, inbox.read, store.secret, config.texts.language)
+            context = Context(batch, config.policy, inbox.read, config.trusts, store.secret, config.texts.language)
             await process(context, [job])
             raise _Undo
     organizers = [entry.organizer for entry in job.done.entries]  # one entry each, one result for each message in it

@@ -137,6 +137,44 @@ def remind(app: App, uid: str, organizer: str | None) -> None:
     command(app, Remind(uid, organizer))
 
 
+@meeting.command("policy")
+@click.argument("uid")
+@click.argument("words", nargs=-1, metavar="[NAME=VALUE]...")
+@by_organizer
+@pass_app
+def own_policy(app: App, uid: str, words: tuple[str, ...], organizer: str | None) -> None:
+    """Show a meeting's own policy, or set words of it; `NAME=` goes back to the configured one.
+
+    Besides the words of [policy]: cancel_when_declined=all|required|off; minimum_accepted=N with deadline=TIME, at which
+    the meeting is cancelled if fewer have accepted; publish_answers=MINUTES.
+    """
+    from itipd.orders import SetPolicy
+
+    pairs = [word.partition("=") for word in words]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise click.UsageError(f"found {name!r}, expected NAME=VALUE")
+    if pairs:
+        command(app, SetPolicy(uid, tuple((name, value) for name, _, value in pairs), organizer))
+    else:
+        run(_policy(app, uid, organizer))
+
+
+async def _policy(app: App, uid: str, organizer: str | None) -> None:
+    from itipd.itip.own_policy import effective
+
+    config = app.config()
+    async with open_store(config) as store:
+        meeting = await find(store, uid, organizer)
+    own = dict(meeting.policy)
+    in_force = effective(config.policy, meeting)
+    if app.as_json:
+        output.one({"uid": meeting.uid, "organizer": meeting.organizer, "policy": own, "effective": in_force})
+        return
+    rows = [{"word": name, "value": value, "own": "own" if name in own else ""} for name, value in in_force.items()]
+    output.rows(rows, ("word", "value", "own"), as_json=False, empty="")
+
+
 @click.command(cls=Command)
 @click.argument("uid", required=False)
 @by_organizer
@@ -216,12 +254,14 @@ async def _show(app: App, uid: str, organizer: str | None, *, history: bool) -> 
         meeting = await find(store, uid, organizer)
         values = attendance(meeting)
         if history:
+            values["policy"] = dict(meeting.policy)
             values["history"] = await store.history(meeting.organizer, meeting.uid, limit=200)
     if app.as_json:
         output.one(values)
         return
     heads = ("summary", "uid", "organizer", "status", "sequence", "start", "end", "rrule", "counts")
-    output.fields({name: values[name] for name in heads})
+    own = {f"policy {name}": value for name, value in values.get("policy", {}).items()}
+    output.fields({name: values[name] for name in heads} | own)
     _attendees("", values["attendees"])
     for instance in values["instances"]:
         _attendees(

@@ -46,11 +46,13 @@ def serve(app: App, /, workers: int | None, **doors: str | None) -> None:
 async def _serve(config: Config) -> None:
     from itipd.cli.checks import file_problems
     from itipd.log import configure
+    from itipd.memory import give_back
 
     problems = file_problems(config)
     if problems:
         raise Failure("\n".join(problems), BAD_CONFIG)
     configure(config.log.format, config.log.level)
+    give_back()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -71,14 +73,16 @@ class Daemon:
     config: Config
     doors: dict[str, Door] = field(default_factory=dict)
     http: Serving | None = None
-    _sending: asyncio.Event = field(default_factory=asyncio.Event)  # set: the outbox stops
+    _sending: asyncio.Event = field(default_factory=asyncio.Event)  # set: the outbox and the scheduler stop
     _outbox: asyncio.Task[None] | None = None
+    _scheduler: asyncio.Task[None] | None = None
 
     async def start(self, stack: AsyncExitStack) -> Daemon:
         """Opens all of it; `stack` closes it. What cannot be opened is a Failure that says where and why."""
         from itipd.cli.runtime import Pools, open_inbox, open_store
         from itipd.log import log
         from itipd.outbox import Outbox
+        from itipd.scheduler import Scheduler
         from itipd.smtp import serve_smtp
 
         config = self.config
@@ -88,6 +92,7 @@ class Daemon:
         inbox = await stack.enter_async_context(open_inbox(store, await pools.get(config), config, outbox.wake))
         stack.push_async_callback(self.drain)
         self._outbox = asyncio.create_task(outbox.run(self._sending), name="outbox")
+        self._scheduler = asyncio.create_task(Scheduler(store, inbox).run(self._sending), name="scheduler")
         kinds: tuple[Literal["smtp", "lmtp", "submission"], ...] = ("smtp", "lmtp", "submission")
         for kind in kinds:
             if getattr(config, kind).listen is not None:
@@ -125,8 +130,7 @@ class Daemon:
         draining: list[Awaitable[Any]] = [door.drain(patience) for door in self.doors.values()]
         if self.http is not None:
             draining.append(self.http.drain(patience))
-        if self._outbox is not None:
-            draining.append(asyncio.wait_for(self._outbox, patience))
+        draining += [asyncio.wait_for(task, patience) for task in (self._outbox, self._scheduler) if task is not None]
         for result in await asyncio.gather(*draining, return_exceptions=True):
             if isinstance(result, TimeoutError):
                 log.warning("drain: not everything was finished in time", seconds=patience)

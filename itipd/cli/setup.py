@@ -56,6 +56,7 @@ counter = "hold"  # a counter proposal: "hold", "decline" or "accept"
 stale_reply = "resend"  # an answer to an old revision: "resend" the current one, or "ignore"
 delegation = "allow"  # or "forbid"
 location = "minor"  # is a new LOCATION a new SEQUENCE? "minor": no, "significant": yes
+freebusy = "off"  # who is told when the organizer is busy: nobody, "known" (who is or was a guest) or "any"
 
 [identity]
 aliases = {}  # { "b@home.example.net" = "b@example.com" }

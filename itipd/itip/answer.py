@@ -56,7 +56,7 @@ def row_at(case: Case) -> Attendee:
     if row is not None:
         return row
     if case.guest is None:
-        return stand_in(case.address, rid, case.voucher, case.reset, case.reset_at)
+        return stand_in(case.address, rid, case.voucher if case.delegators else None, case.reset, case.reset_at)
     return Attendee(
         case.address,
         rid,
@@ -105,8 +105,6 @@ def answered(case: Case) -> tuple[Attendee, Attendee]:
         delegated_to=delegates_of(case),
         sent_by=sent_by[0] if sent_by else None,
         guests=guests_of(line),
-        # RFC 6638 §3.2.9: the REQUEST-STATUS of the reply, or 2.0
-        schedule_status=(message.request_status or "2.0").split(";")[0],
         future=message.future and row.rid != "",
         percent_complete=message.percent_complete,
         completed=message.completed,
@@ -115,8 +113,14 @@ def answered(case: Case) -> tuple[Attendee, Attendee]:
 
 
 def heard(case: Case) -> Attendee:
-    """Their row at R after a message that says nothing of coming: only its revision counts."""
-    return replace(row_at(case), revision=case.revision, reply_time=case.tie, replied_at=case.now)
+    """Their row at R after a message that says nothing of coming: only that it came counts."""
+    return replace(
+        row_at(case),
+        revision=case.revision,
+        reply_time=case.tie,
+        replied_at=case.now,
+        schedule_status=case.message.request_status or "2.0",  # RFC 6638 §3.2.9
+    )
 
 
 def differences(case: Case, old: Attendee, new: Attendee) -> Iterator[Change]:

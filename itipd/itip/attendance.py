@@ -18,7 +18,7 @@ def status(meeting: Meeting) -> dict[str, Any]:
     lead = master if master is not None else first(meeting)
     people = lookup.rows_by_address(meeting)
     guests = [rows[""] for rows in people.values() if "" in rows and not rows[""].removed]
-    guests.sort(key=lambda row: row.position)
+    guests.sort(key=lookup.place)
     return {
         "uid": meeting.uid,
         "organizer": meeting.organizer,
@@ -62,8 +62,7 @@ def _instance(meeting: Meeting, rid: str, people: Mapping[str, Mapping[str, Atte
     else:
         start, end = times(meeting, rid)
         sequence, word = meeting.sequence, meeting.status
-    standing = (lookup.standing(rows, rid, event) for rows in people.values())
-    guests = sorted((row for row in standing if row is not None and not row.removed), key=lambda row: row.position)
+    guests = sorted(lookup.guests_at(meeting, rid, people), key=lookup.place)
     return {
         "recurrence_id": rid,
         "status": word,

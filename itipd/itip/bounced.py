@@ -1,4 +1,4 @@
-"""A delivery report -> Decision: SCHEDULE-STATUS of the attendee who was not reached (RFC 6638 §3.2.9, RFC 3464). Pure."""
+"""A delivery report -> Decision: SCHEDULE-STATUS of who was not reached (RFC 6638 §3.2.9, RFC 3464). Pure."""
 
 from __future__ import annotations
 

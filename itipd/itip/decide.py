@@ -126,7 +126,7 @@ def cancelled(case: Case) -> Decision | None:
         return None
     if case.stranger:
         return nothing(case, Reason.CANCELLED, "cancelled; the sender is no attendee and is sent nothing")
-    rid = "" if case.meeting.status == lookup.CANCELLED else case.rid or ""
+    rid = "" if case.meeting.status == lookup.CANCELLED and "" in case.meeting.events else case.rid or ""
     return with_answer(nothing(case, Reason.CANCELLED, "STATUS:CANCELLED"), case, "CANCEL", rid)
 
 

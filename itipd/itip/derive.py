@@ -22,11 +22,9 @@ def time_line(name: str, moment: Moment, tzid: str | None) -> str:
     """A DATE or DATE-TIME property (RFC 5545 §3.3.4-5) in the form that `moment` has."""
     if moment.is_date:
         return f"{name};VALUE=DATE:{moment.rid}"
+    if tzid is None:  # in UTC or floating
+        return f"{name}:{moment.rid}"
     local = moment.local.strftime("%Y%m%dT%H%M%S")
-    if moment.utc is None:
-        return f"{name}:{local}"
-    if tzid is None:
-        return f"{name}:{moment.utc.strftime('%Y%m%dT%H%M%SZ')}"
     zone = f'"{tzid}"' if any(sign in tzid for sign in ":;,") else tzid
     return f"{name};TZID={zone}:{local}"
 
@@ -45,9 +43,7 @@ def moment_of(rid: str) -> Moment | None:
 def instance(master: Event, zones: Mapping[str, Component], rid: str) -> Event:
     """The instance at `rid` (canonical, it exists) as a component of its own, as the series has it."""
     start, end = recurrence.span(master, zones, rid)
-    lines = [time_line("RECURRENCE-ID", start, master.tzid), time_line("DTSTART", start, master.tzid)]
-    if end is not None:
-        lines.append(time_line("DUE" if master.component == "VTODO" else "DTEND", end, master.tzid))
+    lines = [time_line("RECURRENCE-ID", start, master.tzid), *_times(master, start, end, master.tzid)]
     return replace(
         master,
         rid=rid,
@@ -61,26 +57,37 @@ def instance(master: Event, zones: Mapping[str, Component], rid: str) -> Event:
     )
 
 
+def _times(event: Event, start: Moment | None, end: Moment | None, tzid: str | None) -> list[str]:
+    lines = [time_line("DTSTART", start, tzid)] if start is not None else []
+    if end is not None and (start is None or end.order > start.order):  # RFC 5545 §3.8.2.2: later than DTSTART
+        lines.append(time_line("DUE" if event.component == "VTODO" else "DTEND", end, tzid))
+    return lines
+
+
 def moved(event: Event, zones: Mapping[str, Component], start: Moment | None, end: Moment | None) -> Event:
-    """`event` at another time, in its own zone; with only a start it keeps its length."""
-    if start is None:
+    """`event` at another time, in its own zone; with only a start it keeps its length, with only an end its start."""
+    if start is None and end is None:
         return event
-    if end is None and event.start is not None and event.end is not None:
-        length = event.end.local - event.start.local
-        end = Moment(start.local + length, start.utc + length if start.utc else None, start.is_date)
     zone = timezones.resolve(event.tzid, zones) if event.tzid is not None else None
+    if zone is None and event.start is not None and event.start.utc is not None:
+        zone = UTC
 
     def here(moment: Moment) -> Moment:
-        if moment.utc is None or zone is None:
+        if moment.is_date:
             return moment
-        return Moment(moment.utc.astimezone(zone).replace(tzinfo=None), moment.utc)
+        if moment.utc is None:
+            return timezones.at(moment.local, zone)  # the wall clock of the event's own zone
+        return Moment(moment.utc.astimezone(zone or UTC).replace(tzinfo=None), moment.utc)
 
-    start, end = here(start), here(end) if end is not None else None
-    tzid = event.tzid if zone is not None and start.utc is not None else None
-    lines = [time_line("DTSTART", start, tzid)]
+    begin = here(start) if start is not None else event.start
     if end is not None:
-        lines.append(time_line("DUE" if event.component == "VTODO" else "DTEND", end, tzid))
-    return replace(event, lines=with_lines(event.lines, lines, TIMES), start=start, end=end, tzid=tzid)
+        end = here(end)
+    elif start is not None and event.start is not None and event.end is not None:
+        length = event.end.order - event.start.order
+        end = here(Moment(start.local + length, start.utc + length if start.utc else None, start.is_date))
+    tzid = event.tzid if begin is not None and begin.utc is not None and zone is not UTC else None
+    lines = with_lines(event.lines, _times(event, begin, end, tzid), TIMES)
+    return replace(event, lines=lines, start=begin, end=end, tzid=tzid)
 
 
 def with_status(event: Event, status: str) -> Event:

@@ -5,7 +5,7 @@ RFC 5546 §2.1.4, §3.2.2, §3.2.5; RFC 6638 §7 (SCHEDULE-AGENT, SCHEDULE-FORCE
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -27,17 +27,23 @@ class Guests:
     withdrawn: list[str]  # SCHEDULE-AGENT became CLIENT or NONE (RFC 6638 §7.1)
 
 
-def asked(row: Attendee, now: datetime, sequence: int) -> Attendee:
+def asked(row: Attendee, at: datetime, sequence: int) -> Attendee:
     """The row set back: NEEDS-ACTION, RSVP, and every answer to an earlier SEQUENCE is stale from now on."""
+    return replace(_silent(row), partstat=NEEDS_ACTION, rsvp=True, reset_sequence=sequence, reset_at=at)
+
+
+def following(row: Attendee, rid: str) -> Attendee:
+    """A row of the series at an instance of it that shows the series' answer."""
+    return replace(_silent(row), rid=rid, partstat=None, delegated_from=())
+
+
+def _silent(row: Attendee) -> Attendee:
+    """The row without anything that an answer put there."""
     return replace(
         row,
-        partstat=NEEDS_ACTION,
-        rsvp=True,
         revision=None,
         reply_time=None,
         replied_at=None,
-        reset_sequence=sequence,
-        reset_at=now,
         future=False,
         comment=None,
         delegated_to=(),
@@ -49,20 +55,34 @@ def asked(row: Attendee, now: datetime, sequence: int) -> Attendee:
     )
 
 
+def at_instance(series: Mapping[str, Attendee], answers: Mapping[str, Attendee], rid: str) -> dict[str, Attendee]:
+    """The guest list that an instance without an override has: that of the series, with the answers to R itself."""
+    found: dict[str, Attendee] = {}
+    for address, base in series.items():
+        own = answers.get(address)
+        if base.removed:
+            continue
+        if own is not None:
+            found[address] = replace(own, listed=base.listed, position=base.position, params=base.params)
+        else:
+            found[address] = following(base, rid)
+    return {**answers, **found}
+
+
 def guest_list(
     old: Mapping[str, Attendee],
     new: Sequence[Attendee],
     *,
     organizer: str,
-    now: datetime,
+    at: datetime,
     sequence: int,
     reset: bool,
-    inherits: bool = False,
+    inherits: Collection[str] = (),
 ) -> Guests:
     """`new` (as the organizer's text has it) laid over the stored rows `old` of the same R.
 
-    `inherits`: an override that kept its time shows the series' answer, so its rows have no PARTSTAT of their own.
-    Stored answers win over PARTSTATs in the text, but for the organizer's own ATTENDEE.
+    `inherits`: who shows the series' answer at an override that kept its time: their rows have no PARTSTAT of their
+    own. Stored answers win over PARTSTATs in the text, but for the organizer's own ATTENDEE. `at`: the time of a reset.
     """
     guests = Guests([], [], [], [], [], [], [], [])
     listed = {row.address for row in new}
@@ -73,14 +93,11 @@ def guest_list(
         if forced:
             guests.forced.append(row.address)
         if known is None or known.removed:
-            fresh = replace(
-                row,
-                params=params,
-                partstat=None if inherits else row.partstat,
-                reset_sequence=sequence,
-            )
+            fresh = replace(row, params=params, reset_sequence=sequence)
             if known is not None:  # invited once more: answers from before count no more
-                fresh = replace(fresh, partstat=None if inherits else NEEDS_ACTION, rsvp=True, reset_at=now)
+                fresh = replace(fresh, partstat=NEEDS_ACTION, rsvp=True, reset_at=at)
+            if row.address in inherits:
+                fresh = replace(fresh, partstat=None)
             guests.added.append(row.address)
             guests.changes.append(Change(row.address, row.rid, "attendee", None, row.address))
             guests.writes.append(PutAttendee(fresh))
@@ -89,7 +106,7 @@ def guest_list(
         if row.address == organizer:
             kept = replace(kept, partstat=row.partstat)
         elif reset:
-            kept = asked(kept, now, sequence)
+            kept = asked(kept, at, sequence)
         if (known.partstat or "") != (kept.partstat or ""):
             guests.changes.append(Change(row.address, row.rid, "partstat", known.partstat, kept.partstat))
         guests.kept.append(row.address)
@@ -106,14 +123,24 @@ def guest_list(
             guests.removed.append(address)
             guests.changes.append(Change(address, known.rid, "attendee", address, None))
             guests.writes.append(PutAttendee(replace(known, removed=True)))
-        elif reset and known.partstat is not None:
-            # Let in by a reply (a delegate, a party crasher): the organizer's text does not know them.
-            guests.kept.append(address)
+            continue
+        # Let in by a reply (a delegate, a party crasher): the organizer's text does not know them.
+        guests.kept.append(address)
+        if reset:
             guests.changes.append(Change(address, known.rid, "partstat", known.partstat, NEEDS_ACTION))
-            guests.writes.append(PutAttendee(asked(known, now, sequence)))
-        else:
-            guests.kept.append(address)
+            guests.writes.append(PutAttendee(asked(known, at, sequence)))
     return guests
+
+
+def leaves(old: Mapping[str, Attendee], new: Iterable[Attendee]) -> bool:
+    """Somebody is taken off the list, or handed over to another agent: CANCEL goes out (RFC 5546 §3.2.5)."""
+    rows = {row.address: row for row in new}
+    for known in old.values():
+        row = rows.get(known.address)
+        gone = known.listed if row is None else unscheduled(row) and not unscheduled(known)
+        if gone and not known.removed:
+            return True
+    return False
 
 
 def unscheduled(row: Attendee) -> bool:

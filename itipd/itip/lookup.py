@@ -68,9 +68,14 @@ def rows_of(meeting: Meeting, address: str) -> Rows:
 def rows_by_address(meeting: Meeting) -> dict[str, dict[str, Attendee]]:
     """All rows, one dictionary an attendee, in the order of their position."""
     found: dict[str, dict[str, Attendee]] = {}
-    for row in sorted(meeting.attendees.values(), key=lambda row: (row.rid != "", row.rid, row.position)):
+    for row in sorted(meeting.attendees.values(), key=lambda row: (row.rid, *place(row))):
         found.setdefault(row.address, {})[row.rid] = row
     return found
+
+
+def place(row: Attendee) -> tuple[int, bool, str]:
+    """What guests are sorted by: as the organizer lists them, a delegate behind who delegated to them."""
+    return row.position, bool(row.delegated_from), row.address
 
 
 def answer_at(rows: Rows, rid: str) -> Attendee | None:
@@ -129,3 +134,10 @@ def guest_at(meeting: Meeting, address: str, rid: str) -> Attendee | None:
     """The guest of this address as they stand at R; None where they are none, or none any more."""
     row = standing(rows_of(meeting, address), rid, meeting.events.get(rid) if rid else None)
     return row if row is not None and not row.removed else None
+
+
+def guests_at(meeting: Meeting, rid: str, people: Mapping[str, Rows] | None = None) -> list[Attendee]:
+    """Everybody who is a guest at R, as they stand there. `people`: `rows_by_address`, where it is known already."""
+    override = meeting.events.get(rid) if rid else None
+    found = (standing(rows, rid, override) for rows in (people or rows_by_address(meeting)).values())
+    return [row for row in found if row is not None and not row.removed]

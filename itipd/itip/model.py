@@ -71,8 +71,8 @@ class Moment:
 
 
 def _naive(text: str) -> datetime:
-    # Not strptime: this runs for every reply, and strptime costs ten times as much.
-    return datetime(int(text[:4]), int(text[4:6]), int(text[6:8]), int(text[9:11]), int(text[11:13]), int(text[13:15]))
+    # Not strptime: this runs for every reply, and strptime costs a hundred times as much.
+    return datetime.fromisoformat(text)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -124,7 +124,7 @@ class Message:
     dtstamp: datetime | None = None  # None: absent
     reply_time: datetime | None = None  # X-MICROSOFT-CDO-REPLYTIME
     comment: str | None = None
-    request_status: str | None = None
+    request_status: str | None = None  # its code
     proposed: Proposed | None = None  # only for COUNTER
     percent_complete: int | None = None  # only for VTODO
     completed: datetime | None = None  # only for VTODO
@@ -383,10 +383,12 @@ class Decision:
 
 
 def clean(text: str, limit: int) -> str:
-    """`text` without NUL, lone surrogates and other C0 controls but tab and newline, cut at `limit` characters.
+    """`text` without NUL, lone surrogates and other controls (C0, C1) but tab and newline, cut at `limit` characters.
 
     Everything from outside passes here once, at the edge: PostgreSQL refuses NUL and surrogates.
     """
     if not text.isprintable():
-        text = "".join(c for c in text if (c >= " " and not "\ud800" <= c <= "\udfff" and c != "\x7f") or c in "\t\n")
+        text = "".join(
+            c for c in text if c in "\t\n" or not (c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff")
+        )
     return text[:limit]

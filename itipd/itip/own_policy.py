@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from itipd.itip.model import Change, Decision, Meeting, PutMeeting
+from itipd.itip.model import Change, Decision, Meeting, Policy, PutMeeting
 from itipd.itip.outcomes import Outcome, Reason
 
 TASTE: Mapping[str, tuple[str, ...]] = {
@@ -80,6 +80,12 @@ def changed(meeting: Meeting, given: Iterable[tuple[str, str]], now: datetime) -
             f"{change.field.removeprefix('policy.')} = {change.new or 'as configured'}" for change in told
         ),
     )
+
+
+def effective(policy: Policy, meeting: Meeting) -> dict[str, str]:
+    """Every word with the value that holds for this meeting."""
+    configured = {name: str(getattr(policy, name)) for name in TASTE}
+    return {name: meeting.policy.get(name) or configured.get(name) or OFF.get(name, "") for name in WORDS}
 
 
 def normalised(name: str, value: str) -> str:

@@ -6,6 +6,7 @@ One bad component never spoils the others. Never raises for anything in the cale
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -22,6 +23,7 @@ MAX_REPLY_ATTENDEES = 5
 MAX_ATTENDEES = 1000  # of a COUNTER, which may list everybody
 COMMENT_LIMIT = 2000  # characters
 SEQUENCE_LIMIT = 2**31 - 1  # RFC 5545 §3.8.7.4
+STATUS_CODE = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){1,2}")
 
 Zones = Mapping[str, Component]
 
@@ -108,7 +110,7 @@ def component(child: Component, method: str, zones: Zones, calendar_quirks: list
         dtstamp=_dtstamp(child, quirks),
         reply_time=instant(child.first("X-MICROSOFT-CDO-REPLYTIME")),
         comment=_comment(child),
-        request_status=child.text("REQUEST-STATUS", 200) or None,
+        request_status=_status_code(child),
         proposed=_proposed(child, zones, quirks) if method == "COUNTER" else None,
         percent_complete=number(child.first("PERCENT-COMPLETE"), 100),
         completed=instant(child.first("COMPLETED")),
@@ -200,6 +202,12 @@ def _dtstamp(child: Component, quirks: list[str]) -> datetime | None:
     if stamp is None:
         quirks.append("no_dtstamp")
     return stamp
+
+
+def _status_code(child: Component) -> str | None:
+    """The code of REQUEST-STATUS (RFC 5545 §3.8.8.3), without its words; None where there is none."""
+    code = (child.text("REQUEST-STATUS", 200) or "").partition(";")[0].strip()
+    return code if STATUS_CODE.fullmatch(code) else None
 
 
 def _comment(child: Component) -> str | None:

@@ -6,17 +6,19 @@ Pure: `now` is an argument.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from itipd.itip import derive, lookup, timezones
-from itipd.itip.contentlines import escape, fold, format_line
-from itipd.itip.model import NEEDS_ACTION, Attendee, Event, Meeting, Send
-from itipd.itip.properties import join, name_of, split, text_of, value_of
+from itipd.itip import derive, lookup, recurrence
+from itipd.itip.attendance import instances
+from itipd.itip.contentlines import escape, fold, format_line, parse_line
+from itipd.itip.model import NEEDS_ACTION, Attendee, Event, Meeting, Params, Send
+from itipd.itip.properties import name_of, split, text_of, value_of, with_lines
 from itipd.itip.vtimezone import vtimezone
 
 PRODID = "-//itipd//itipd//EN"
+ZONED = frozenset({"DTSTART", "DTEND", "DUE", "RECURRENCE-ID", "RDATE", "EXDATE"})
 GUEST_LIMIT = 200
 """A mail lists at most so many ATTENDEEs; in a larger meeting each sees only their own (cost follows the message)."""
 
@@ -39,13 +41,22 @@ def export(meeting: Meeting, now: datetime) -> str:
     """The whole meeting with the PARTSTATs of now, without METHOD."""
     lines = _frame(None)
     events = []
-    for rid in sorted(meeting.events):
-        event = meeting.events[rid]
-        rows = _guests(meeting, rid)
-        events.append(event)
-        send = Send("", (), rid, event.sequence, "")
-        lines += _component(meeting, event, rows, send, event.dtstamp or now)
+    people = lookup.rows_by_address(meeting)
+    for rid in sorted({*meeting.events, *instances(meeting)}):
+        event = meeting.events.get(rid) or _instance(meeting, rid)
+        if event is not None:
+            events.append(event)
+            send = Send("", (), rid, event.sequence, "")
+            lines += _component(meeting, event, _guests(meeting, rid, people), send, event.dtstamp or now)
     return _folded(meeting, events, lines)
+
+
+def _instance(meeting: Meeting, rid: str) -> Event | None:
+    """An instance with an answer of its own as an override, derived from the series (rules.md §4.2)."""
+    try:
+        return replace(derive.instance(meeting.events[""], lookup.zones(meeting.zones), rid), sequence=meeting.sequence)
+    except (KeyError, ValueError):
+        return None  # the answer is kept for people to see, but its instance is gone
 
 
 def own_line(row: Attendee) -> str:
@@ -68,11 +79,10 @@ def _zones(meeting: Meeting, events: Iterable[Event]) -> list[str]:
     """A VTIMEZONE for every TZID in use (RFC 5545 §3.6.5): ours for known zones, else the organizer's own."""
     used: dict[str, int] = {}
     for event in events:
-        for line in event.lines.split("\n"):
-            name, sep, rest = line.partition(";TZID=")
-            if sep and name.isascii():
-                tzid = rest[1:].partition('"')[0] if rest[:1] == '"' else rest.partition(":")[0].partition(";")[0]
-                year = event.start.local.year if event.start is not None else 1970
+        year = event.start.local.year if event.start is not None else 1970
+        for line in split(event.lines)[0]:
+            tzid = parse_line(line).one("TZID") if name_of(line) in ZONED else None
+            if tzid:
                 used[tzid] = min(used.get(tzid, year), year)
     found: list[str] = []
     own = lookup.zones(meeting.zones)
@@ -86,7 +96,6 @@ def _zones(meeting: Meeting, events: Iterable[Event]) -> list[str]:
 
 def _components(meeting: Meeting, send: Send) -> Iterable[tuple[Event, list[Attendee]]]:
     """The components of a mail with the attendees each lists."""
-    recipients = set(send.to)
     if send.rid:
         event = meeting.events.get(send.rid)
         if event is None:
@@ -94,42 +103,38 @@ def _components(meeting: Meeting, send: Send) -> Iterable[tuple[Event, list[Atte
             event = replace(event, sequence=send.sequence)
         yield event, _listed(meeting, send, send.rid)
         return
-    master = meeting.events.get("")
-    if master is None:  # an invitation to some instances only
-        yield from ((meeting.events[rid], _listed(meeting, send, rid)) for rid in sorted(meeting.events))
-        return
-    yield _without_cancelled(meeting, master), _listed(meeting, send, "")
+    master = meeting.events[""]
     if send.method != "REQUEST":
+        yield master, _listed(meeting, send, "")
         return
+    people = lookup.rows_by_address(meeting)
+    recipients = set(send.to)
+    out: list[str] = []
+    shown: list[tuple[Event, list[Attendee]]] = []
     for rid in sorted(rid for rid in meeting.events if rid):
-        event, rows = meeting.events[rid], _guests(meeting, rid)
+        event, rows = meeting.events[rid], _guests(meeting, rid, people)
         if event.status != lookup.CANCELLED and recipients & {row.address for row in rows}:
-            yield event, rows
+            shown.append((event, rows))
+        else:
+            out.append(rid)
+    yield _without(meeting, master, out), _listed(meeting, send, "")
+    yield from shown
 
 
-def _without_cancelled(meeting: Meeting, master: Event) -> Event:
-    """The series with an EXDATE for every cancelled instance, so that a REQUEST does not bring it back."""
-    if not master.rrules and not master.rdates:
-        return master
+def _without(meeting: Meeting, master: Event, rids: Iterable[str]) -> Event:
+    """The series with an EXDATE for instances that are cancelled, or not for these recipients.
+
+    A REQUEST without them would bring them back.
+    """
     lines = []
-    for rid, event in sorted(meeting.events.items()):
-        if not rid or event.status != lookup.CANCELLED or meeting.status == lookup.CANCELLED:
-            continue
-        instant = derive.moment_of(rid)
-        if instant is not None and instant.utc is not None and master.tzid is not None:
-            zone = timezones.resolve(master.tzid, lookup.zones(meeting.zones))
-            local = instant.utc.astimezone(zone).replace(tzinfo=None) if zone is not None else instant.local
-            instant = replace(instant, local=local)
-        if instant is not None:
-            lines.append(derive.time_line("EXDATE", instant, master.tzid))
-    own, inner = split(master.lines)
-    return replace(master, lines=join([*own, *lines], inner)) if lines else master
+    for rid in rids:
+        instant, _ = recurrence.span(master, lookup.zones(meeting.zones), rid)
+        lines.append(derive.time_line("EXDATE", instant, master.tzid))
+    return replace(master, lines=with_lines(master.lines, lines, ())) if lines else master
 
 
-def _guests(meeting: Meeting, rid: str) -> list[Attendee]:
-    override = meeting.events.get(rid) if rid else None
-    found = (lookup.standing(rows, rid, override) for rows in lookup.rows_by_address(meeting).values())
-    return sorted((row for row in found if row is not None and not row.removed), key=lambda row: row.position)
+def _guests(meeting: Meeting, rid: str, people: Mapping[str, lookup.Rows] | None = None) -> list[Attendee]:
+    return sorted(lookup.guests_at(meeting, rid, people), key=lookup.place)
 
 
 def _listed(meeting: Meeting, send: Send, rid: str) -> list[Attendee]:
@@ -148,30 +153,47 @@ def _component(meeting: Meeting, event: Event, rows: list[Attendee], send: Send,
     stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     own, inner = split(event.lines)
     drop = {"DTSTAMP", "SEQUENCE", "REQUEST-STATUS"}
+    if event.rid:
+        drop |= {"RRULE", "RDATE", "EXDATE"}  # RFC 5545 §3.8.4.4: an instance has none
     if send.method == "CANCEL":
-        drop |= {"STATUS", "RRULE", "RDATE", "EXDATE"} if send.rid or send.uninvite else {"STATUS"}
+        drop.add("STATUS")
     if send.method == "DECLINECOUNTER":
-        drop |= {"RRULE", "RDATE", "EXDATE", "ATTACH", "COMMENT"}
+        drop |= {"RRULE", "RDATE", "EXDATE", "ATTACH", "COMMENT", "STATUS"}
     if send.method in ("CANCEL", "DECLINECOUNTER"):
         inner = []  # RFC 5546 §3.2.5, §3.2.8: no VALARM
-    kept = [line for line in own if name_of(line) not in drop]
-    lines = [f"BEGIN:{event.component}", *kept]
-    if send.rid and value_of(event.lines, "RECURRENCE-ID") is None:
-        lines.append(derive.time_line("RECURRENCE-ID", event.start, event.tzid) if event.start else "")
     sequence = send.sequence if event.rid == send.rid else event.sequence
-    lines += [f"DTSTAMP:{stamp}", f"SEQUENCE:{sequence}"]
+    organizer = meeting.name or meeting.organizer
+    kept = [_ours(line, sequence, organizer) for line in own if name_of(line) not in drop]
+    lines = [f"BEGIN:{event.component}", *kept, f"DTSTAMP:{stamp}", f"SEQUENCE:{sequence}"]
     lines += [f"{name}:{stamp}" for name in ("CREATED", "LAST-MODIFIED") if value_of(event.lines, name) is None]
     if send.method == "CANCEL" and not send.uninvite:
         lines.append("STATUS:CANCELLED")  # RFC 5546 §3.2.5; not to one who is only taken off the list
     if send.comment:
         lines.append(f"COMMENT:{escape(send.comment)}")
     lines += [attendee_line(row) for row in rows]
-    return [*[line for line in lines if line], *inner, f"END:{event.component}"]
+    return [*lines, *inner, f"END:{event.component}"]
+
+
+def _ours(line: str, sequence: int, organizer: str) -> str:
+    """A line of the organizer's as it leaves: nothing of what is between them and us, and no second SEQUENCE."""
+    name = name_of(line)
+    if name == "ORGANIZER":
+        found = parse_line(line)
+        params = _public(found.params)  # RFC 6638 §7
+        params.setdefault("CN", (organizer,))  # Exchange shows nobody without it
+        return format_line(name, params, found.value)
+    if name == "X-MICROSOFT-CDO-APPT-SEQUENCE":  # Exchange believes it before SEQUENCE
+        return f"{name}:{sequence}"
+    return line
+
+
+def _public(params: Params) -> dict[str, tuple[str, ...]]:
+    return {name: values for name, values in params.items() if not name.startswith("SCHEDULE-")}
 
 
 def attendee_line(row: Attendee) -> str:
     """ATTENDEE with all the organizer's parameters and the state of now, unfolded (RFC 5545 §3.8.4.1)."""
-    params = {name: values for name, values in row.params.items() if not name.startswith("SCHEDULE-")}
+    params = _public(row.params)
     params["PARTSTAT"] = (row.partstat or NEEDS_ACTION,)
     if row.rsvp:
         params["RSVP"] = ("TRUE",)

@@ -6,15 +6,14 @@ RFC 5546 §2.1.4 (SEQUENCE), §3.2.2 (REQUEST), §3.2.5 (CANCEL); rules.md §9. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 
 from itipd.itip import derive, lookup, recurrence
 from itipd.itip.compare import Difference, changes, difference
-from itipd.itip.guests import Guests, asked, guest_list, mailable, unscheduled_event
+from itipd.itip.guests import following, guest_list, leaves, mailable, unscheduled_event
 from itipd.itip.model import (
     Attendee,
-    Change,
     Decision,
     DropAttendee,
     DropEvent,
@@ -25,68 +24,15 @@ from itipd.itip.model import (
     PutAttendee,
     PutEvent,
     PutMeeting,
-    Send,
-    Write,
 )
 from itipd.itip.outcomes import Outcome, Reason
+from itipd.itip.override import override
+from itipd.itip.plan import Plan, is_over, leavers, missing, next_sequence, over, rises
+from itipd.itip.properties import text_of
 from itipd.itip.read import Zones
+from itipd.itip.recurrence import TooCostly
 
-
-@dataclass(slots=True)
-class Plan:
-    """A change being worked out; it becomes a Decision at the end."""
-
-    meeting: Meeting
-    incoming: Incoming
-    policy: Policy
-    now: datetime
-    notify: str  # changed, all, none
-    recorded: bool
-    replaces: bool  # attendees that are not listed any more are removed
-    events: dict[str, Event]
-    rows: dict[tuple[str, str], Attendee]
-    sequence: int
-    writes: list[Write] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-    sends: list[Send] = field(default_factory=list)
-    significant: bool = False
-    visible: bool = False
-    told: set[str] = field(default_factory=set)  # who gets the whole series in this change
-
-    @property
-    def old_zones(self) -> Zones:
-        return lookup.zones(self.meeting.zones)
-
-    @property
-    def zones(self) -> Zones:
-        return lookup.zones(self.incoming.zones or self.meeting.zones)
-
-    def write(self, *writes: Write) -> None:
-        """Remember rows to write and see them from now on."""
-        for one in writes:
-            if isinstance(one, PutAttendee):
-                self.rows[one.attendee.rid, one.attendee.address] = one.attendee
-            elif isinstance(one, DropAttendee):
-                self.rows.pop((one.rid, one.address), None)
-            elif isinstance(one, PutEvent):
-                self.events[one.event.rid] = one.event
-            elif isinstance(one, DropEvent):
-                self.events.pop(one.rid, None)
-        self.writes += writes
-
-    def take(self, guests: Guests) -> None:
-        self.write(*guests.writes)
-        self.changes += guests.changes
-        self.visible |= bool(guests.added or guests.removed or guests.touched or guests.withdrawn)
-
-    def at(self, rid: str) -> list[Attendee]:
-        """The guests that have a row at R and were not removed."""
-        return [row for (where, _), row in self.rows.items() if where == rid and not row.removed]
-
-    def send(self, method: str, to: Iterable[str], rid: str, sequence: int, *, uninvite: bool = False) -> None:
-        to = tuple(dict.fromkeys(to))
-        if to:
-            self.sends.append(Send(method, to, rid, sequence, "", uninvite=uninvite, automatic=False))
+__all__ = ["change", "over"]
 
 
 def change(
@@ -101,18 +47,34 @@ def change(
         notify="none" if recorded else notify,
         recorded=recorded,
         replaces=replaces,
+        zones_text=_zones(meeting, incoming),
         events=dict(meeting.events),
-        rows=dict(meeting.attendees),
+        rows=_by_rid(meeting.attendees.values()),
         sequence=meeting.sequence,
     )
     events = {event.rid: event for event in incoming.events}
-    dropped = _dropped_overrides(plan, events)
     if "" in events:
-        _series(plan, events[""], dropped)
+        _series(plan, events[""], events)
     for rid in sorted(events):
         if rid:
-            _override(plan, events[rid])
+            override(plan, events[rid])
     return _decision(plan, events)
+
+
+def _by_rid(rows: Iterable[Attendee]) -> dict[str, dict[str, Attendee]]:
+    found: dict[str, dict[str, Attendee]] = {}
+    for row in rows:
+        found.setdefault(row.rid, {})[row.address] = row
+    return found
+
+
+def _zones(meeting: Meeting, incoming: Incoming) -> str:
+    """The VTIMEZONEs of the file, and the stored ones of what the file does not have (a put of one instance)."""
+    given = lookup.zones(incoming.zones)
+    if not meeting.zones or "" in {event.rid for event in incoming.events}:
+        return incoming.zones or meeting.zones
+    kept = (zone for name, zone in lookup.zones(meeting.zones).items() if name not in given)
+    return incoming.zones + "".join(map(text_of, kept))
 
 
 def _decision(plan: Plan, events: Mapping[str, Event]) -> Decision:
@@ -127,7 +89,7 @@ def _decision(plan: Plan, events: Mapping[str, Event]) -> Decision:
     meeting = replace(
         plan.meeting,
         sequence=plan.sequence,
-        zones=plan.incoming.zones or plan.meeting.zones,
+        zones=plan.zones_text,
         name=(plan.incoming.organizer.one("CN") if plan.incoming.organizer else None) or plan.meeting.name,
         status=plan.events[""].status if "" in plan.events else plan.meeting.status,
     )
@@ -146,157 +108,107 @@ def _decision(plan: Plan, events: Mapping[str, Event]) -> Decision:
     )
 
 
-def over(events: Iterable[Event], zones: Zones, now: datetime) -> bool:
-    """Everything lies in the past: nobody is written to any more."""
-    ends = [recurrence.last_end(event, zones) for event in events]
-    return bool(ends) and all(end is not None and end.order < now.replace(tzinfo=None) for end in ends)
+# -- the series --------------------------------------------------------------------------------------------------
 
 
-def _rises(diff: Difference, policy: Policy) -> bool:
-    """SEQUENCE rises; LOCATION is a matter of policy (RFC 5546 §2.1.4: properties the organizer deems to matter)."""
-    return diff.significant or (diff.place and policy.location == "significant")
-
-
-def _next_sequence(plan: Plan, ours: int, event: Event, rises: bool) -> int:
-    """SEQUENCE never goes down; the file's counts where it is higher (RFC 5546 §2.1.4)."""
-    given = event.sequence if event.sequence_given else 0
-    return max(given, ours if plan.recorded or not rises else ours + 1)
-
-
-def _dropped_overrides(plan: Plan, events: Mapping[str, Event]) -> bool:
-    """Overrides that the new series does not have go back to it; cancelled instances stay cancelled."""
-    if "" not in events:
-        return False  # only some instances are put: the rest stays
-    gone = [rid for rid, event in plan.events.items() if rid not in events and event.status != lookup.CANCELLED]
-    for rid in gone:
-        plan.write(DropEvent(rid))
-        plan.write(*[DropAttendee(rid, row.address) for row in plan.rows.copy().values() if row.rid == rid])
-    plan.visible |= bool(gone)
-    return bool(gone)
-
-
-def _series(plan: Plan, new: Event, dropped: bool) -> None:
+def _series(plan: Plan, new: Event, events: Mapping[str, Event]) -> None:
     old = plan.meeting.events.get("")
     diff = difference(old, new, plan.old_zones, plan.zones) if old is not None else Difference(texts=True)
     listed = [row for row in plan.incoming.attendees if row.rid == ""]
-    rows = {row.address: row for (rid, _), row in plan.rows.items() if rid == ""}
+    rows = dict(plan.rows.get("", {}))
+    gone = [rid for rid in plan.events if rid not in events and plan.events[rid].status != lookup.CANCELLED]
     if not plan.replaces:
-        listed = [*listed, *_missing(rows, listed)]
-    names = {row.address for row in listed}
-    leaving = any(row.listed and not row.removed and row.address not in names for row in rows.values())
-    rises = _rises(diff, plan.policy)
+        listed, gone = [*listed, *missing(rows, listed)], []
+    back = [rid for rid in gone if _goes_back(plan, new, rid)]  # moved overrides: their time changes, too
+    matters = rises(diff, plan.policy) or bool(back)
     # CANCEL goes with SEQUENCE+1, also to a removed attendee; nobody's answer is reset by it (RFC 5546 §3.2.5).
-    plan.sequence = _next_sequence(plan, plan.meeting.sequence, new, rises or leaving)
-    plan.significant |= rises
-    plan.visible |= diff.visible
+    ours = max([plan.meeting.sequence, *(plan.events[rid].sequence for rid in gone)])
+    plan.sequence = next_sequence(plan, ours, new, rises=matters or leaves(rows, listed))
+    plan.significant |= matters
+    plan.visible |= diff.visible or bool(gone)
     plan.changes += changes(old, new)
     plan.write(PutEvent(replace(new, sequence=plan.sequence)))
-    if diff.resets:
-        _forget_instances(plan)
-    guests = guest_list(
-        rows, listed, organizer=plan.meeting.organizer, now=plan.now, sequence=plan.sequence, reset=diff.resets
-    )
-    plan.take(guests)
-    current = mailable(plan.at(""), plan.meeting.organizer)
-    kept = [name for name in current if name not in guests.added]
-    to: list[str] = [name for name in current if name in guests.added]
-    if plan.notify == "all" or ((diff.visible or dropped) and not diff.only_instances_out):
-        to = list(current)
-    else:
-        to += [name for name in kept if name in guests.touched or name in guests.forced]
-    if diff.only_instances_out and plan.notify != "all":
-        for rid in diff.dropped:
-            plan.write(*[DropAttendee(rid, row.address) for row in plan.rows.copy().values() if row.rid == rid])
-            plan.send("CANCEL", kept, rid, plan.sequence)
-    plan.send("REQUEST", to, "", plan.sequence)
-    plan.told = set(to)
-    gone = [*guests.removed, *guests.withdrawn]
-    plan.send("CANCEL", _leavers(plan, "", gone), "", plan.sequence, uninvite=True)
-
-
-def _missing(rows: Mapping[str, Attendee], listed: list[Attendee]) -> list[Attendee]:
-    """Guests whom an application's mail to somebody else does not list; only its CANCEL removes them."""
-    names = {row.address for row in listed}
-    return [row for row in rows.values() if row.listed and not row.removed and row.address not in names]
-
-
-def _leavers(plan: Plan, rid: str, addresses: Iterable[str]) -> tuple[str, ...]:
-    rows = [plan.rows[rid, address] for address in addresses if (rid, address) in plan.rows]
-    # As they were: a CANCEL also goes to one who is now somebody else's to write to.
-    shown = [replace(row, removed=False, params={**row.params, "SCHEDULE-AGENT": ("SERVER",)}) for row in rows]
-    return mailable(shown, plan.meeting.organizer)
-
-
-def _forget_instances(plan: Plan) -> None:
-    """The series' time or rule changed: answers to instances without an override are answers no more."""
-    for row in plan.rows.copy().values():
-        if row.rid and row.rid not in plan.events:
-            plan.write(DropAttendee(row.rid, row.address))
-
-
-def _override(plan: Plan, new: Event) -> None:
-    rid = new.rid
-    master = plan.events.get("")
-    old = plan.meeting.events.get(rid)
-    rows = {row.address: row for (where, _), row in plan.rows.items() if where == rid}
-    made: set[str] = set()  # rows that the override brings, which nothing stored yet
-    if old is None and master is not None:
-        old = replace(derive.instance(master, plan.zones, rid), sequence=plan.sequence)
-        for base in plan.at(""):
-            if base.address not in rows:
-                made.add(base.address)
-                rows[base.address] = replace(base, rid=rid, partstat=None, revision=None, replied_at=None, comment=None)
-            else:
-                rows[base.address] = replace(rows[base.address], listed=True, params=base.params)
-    diff = difference(old, new, plan.old_zones, plan.zones) if old is not None else Difference(texts=True)
-    listed = [row for row in plan.incoming.attendees if row.rid == rid]
-    if not listed:  # an override that names nobody is for the guests of the series
-        listed = [replace(row, rid=rid) for row in plan.at("") if row.listed]
-    if not plan.replaces:
-        listed = [*listed, *_missing(rows, listed)]
-    names = {row.address for row in listed}
-    leaving = any(row.listed and not row.removed and row.address not in names for row in rows.values())
-    rises = _rises(diff, plan.policy)
-    sequence = _next_sequence(plan, old.sequence if old is not None else plan.sequence, new, rises or leaving)
-    plan.significant |= rises
-    plan.visible |= diff.visible
-    plan.changes += changes(old, new)
-    plan.write(PutEvent(replace(new, sequence=sequence)))
+    _settle_instances(plan, new, diff, gone, back)
     guests = guest_list(
         rows,
         listed,
         organizer=plan.meeting.organizer,
-        now=plan.now,
-        sequence=sequence,
+        at=plan.asked_at(new),
+        sequence=plan.sequence,
         reset=diff.resets,
-        inherits=master is not None and not diff.resets,
     )
-    written = {one.attendee.address for one in guests.writes if isinstance(one, PutAttendee)}
-    plan.write(*[PutAttendee(rows[name]) for name in made if name in names and name not in written])
     plan.take(guests)
-    _tell_override(plan, new, diff, guests, sequence)
+    plan.gone = {*guests.removed, *guests.withdrawn}
+    _forget_answers(plan, {*plan.gone, *guests.added})
+    current = mailable(plan.at(""), plan.meeting.organizer)
+    only_out = diff.only_instances_out and set(gone) <= set(diff.dropped) and plan.notify != "all"
+    if plan.notify == "all" or ((diff.visible or gone) and not only_out):
+        to = list(current)
+    else:
+        to = [name for name in current if name in (*guests.added, *guests.touched, *guests.forced)]
+    plan.send("REQUEST", to, "", plan.sequence)
+    plan.told = set(to)
+    _cancel_taken_out(plan, diff.dropped, gone)
+    plan.send("CANCEL", leavers(plan, "", guests), "", plan.sequence, uninvite=True)
 
 
-def _tell_override(plan: Plan, new: Event, diff: Difference, guests: Guests, sequence: int) -> None:
-    organizer = plan.meeting.organizer
-    current = [name for name in mailable(plan.at(new.rid), organizer) if name not in plan.told]
-    if new.status == lookup.CANCELLED:
-        if diff.status:
-            plan.send("CANCEL", current, new.rid, sequence)
-        return
-    if not diff.visible and plan.notify != "all":
-        current = [name for name in current if name in (*guests.added, *guests.touched, *guests.forced)]
-    plan.send("REQUEST", current, new.rid, sequence)
-    still = [name for name in guests.removed if ("", name) not in plan.rows or not plan.rows["", name].removed]
-    plan.send("CANCEL", _leavers(plan, new.rid, still), new.rid, sequence, uninvite=True)
+def _goes_back(plan: Plan, master: Event, rid: str) -> bool:
+    """An override that the file drops was at another time than the series has it."""
+    if not _exists(master, plan.zones, rid):
+        return False
+    return difference(plan.events[rid], derive.instance(master, plan.zones, rid), plan.old_zones, plan.zones).time
 
 
-def reset_all(plan_rows: Iterable[Attendee], keep: Mapping[str, str], now: datetime, sequence: int) -> list[Attendee]:
-    """Rows set back to NEEDS-ACTION, but for those in `keep`, who get the PARTSTAT given there."""
-    found = []
-    for row in plan_rows:
-        new = asked(row, now, sequence)
-        if row.address in keep:
-            new = replace(new, partstat=keep[row.address], rsvp=False)
-        found.append(new)
-    return found
+def _exists(master: Event, zones: Zones, rid: str) -> bool:
+    moment = derive.moment_of(rid)
+    try:
+        return moment is not None and recurrence.find(master, zones, moment) is not None
+    except TooCostly:
+        return True  # unknown: nothing is thrown away
+
+
+def _settle_instances(plan: Plan, master: Event, diff: Difference, gone: list[str], back: list[str]) -> None:
+    """What the new series means for instances: dropped overrides go back to it, answers to what is no more go."""
+    for rid in gone:
+        rows = plan.at(rid)
+        plan.write(DropEvent(rid))
+        plan.forget(rid)
+        if rid in back:  # what was answered about the other time is stale now
+            kept = (row for row in rows if row.address in plan.rows.get("", {}))
+            plan.write(*[PutAttendee(_set_back(row, plan.sequence, plan.asked_at(master))) for row in kept])
+    for rid in [rid for rid in plan.rows if rid and rid not in plan.events and rid not in back]:
+        if diff.resets or (diff.cut and not _exists(master, plan.zones, rid)):
+            plan.forget(rid)
+    if diff.resets:  # "and all after it" was said of the series as it was
+        rows = [row for rid in plan.rows for row in plan.rows[rid].values() if row.future]
+        plan.write(*[PutAttendee(replace(row, future=False)) for row in rows])
+
+
+def _set_back(row: Attendee, sequence: int, at: datetime) -> Attendee:
+    """A row that only remembers since when answers to R are stale."""
+    return replace(following(row, row.rid), listed=False, reset_sequence=sequence, reset_at=at)
+
+
+def _forget_answers(plan: Plan, addresses: set[str]) -> None:
+    """Who is taken off the series, or invited to it once more, has no answers to instances of it."""
+    for rid in [rid for rid in plan.rows if rid and rid not in plan.events]:
+        plan.write(*[DropAttendee(rid, address) for address in addresses if address in plan.rows[rid]])
+
+
+def _cancel_taken_out(plan: Plan, dropped: Iterable[str], gone: list[str]) -> None:
+    """CANCEL for instances that are no more, to whom the REQUEST of the series does not tell it (RFC 5546 §3.2.5)."""
+    people = lookup.rows_by_address(plan.meeting)
+    for rid in sorted({*dropped, *gone}):
+        override = plan.meeting.events.get(rid)
+        if override is not None and override.status == lookup.CANCELLED:
+            continue
+        event = override or derive.instance(plan.meeting.events[""], plan.old_zones, rid)
+        if is_over(event, plan.zones, plan.now):
+            continue
+        before = mailable(lookup.guests_at(plan.meeting, rid, people), plan.meeting.organizer)
+        left = [name for name in before if name not in plan.told and name not in plan.gone]
+        series = plan.rows.get("", {})
+        exists = _exists(plan.events[""], plan.zones, rid)
+        if exists:  # the instance goes on, without those who were invited to it alone
+            left = [name for name in left if name not in series or series[name].removed]
+        plan.send("CANCEL", left, rid, max(plan.sequence, event.sequence + 1), uninvite=exists)

@@ -30,12 +30,16 @@ def _cancel(meeting: Meeting | None, incoming: Incoming, now: datetime, notify: 
     master = next((event for event in incoming.events if event.rid == ""), None)
     lead = master or incoming.events[0]
     named = {row.address for row in incoming.attendees}
-    rid = "" if master is not None else lead.rid
-    guests = {row.address for row in organize.guests_at(meeting, rid)} - {meeting.organizer}
+    rids = (
+        [""]
+        if master is not None
+        else [organize.instance_at(meeting, event.rid) or event.rid for event in incoming.events]
+    )
+    guests = {row.address for rid in rids for row in lookup.guests_at(meeting, rid)} - {meeting.organizer}
     if lead.status != lookup.CANCELLED and named and not guests <= named:
-        return organize.uninvite(meeting, rid, named, now, sequence=lead.sequence, notify=notify)
-    if master is not None:
-        return organize.cancel(meeting, now, notify=notify, sequence=master.sequence)
-    rids = [event.rid for event in incoming.events]
-    decision = organize.cancel(meeting, now, rids=rids, notify=notify, sequence=lead.sequence)
+        decision = organize.uninvite(meeting, rids, named, sequence=lead.sequence, notify=notify)
+    elif master is not None:
+        decision = organize.cancel(meeting, now, notify=notify, sequence=master.sequence)
+    else:
+        decision = organize.cancel(meeting, now, rids=rids, notify=notify, sequence=lead.sequence)
     return replace(decision, quirks=incoming.quirks)

@@ -42,6 +42,15 @@ def may_complete(decision: Decision) -> bool:
     return any(change.field == "partstat" and change.new in NOT_COMING for change in decision.changes)
 
 
+def may_be_over(meeting: Meeting) -> bool:
+    """Nobody in the loaded part of a meeting comes to the series, so it is worth looking at the rest."""
+    required = asks(meeting) == "required"
+    rows = (
+        row for row in meeting.attendees.values() if not row.rid and counts(row, meeting.organizer, required=required)
+    )
+    return all(row.partstat in NOT_COMING for row in rows)
+
+
 def _answers(meeting: Meeting, *, required: bool) -> list[Attendee]:
     """The rows that say something of their own about the series or an instance that takes place."""
     gone = {rid for rid, event in meeting.events.items() if rid and event.status == lookup.CANCELLED}
@@ -85,9 +94,15 @@ def at_deadline(meeting: Meeting, now: datetime) -> Decision:
 
 def _ended(meeting: Meeting, now: datetime, reason: Reason, detail: str) -> Decision:
     """The meeting cancelled by itself (RFC 5546 §3.2.5): nobody asked for it just now, and the mails say why."""
-    decision = organize.cancel(meeting, now)
+    decision = organize.cancel(in_order(meeting), now)
     sends = tuple(replace(send, reason=reason.value, automatic=True) for send in decision.sends)
     return replace(decision, reason=reason, sends=sends, detail=f"{detail}; {decision.detail}")
+
+
+def in_order(meeting: Meeting) -> Meeting:
+    """The guests in the organizer's order, so that mails leave in one order however the meeting was loaded."""
+    rows = sorted(meeting.attendees.items(), key=lambda item: (item[1].position, item[0]))
+    return replace(meeting, attendees=dict(rows))
 
 
 def _nothing(meeting: Meeting, detail: str) -> Decision:
@@ -106,7 +121,8 @@ def to_publish(meeting: Meeting, decision: Decision, now: datetime) -> datetime 
     """
     minutes = int(meeting.policy.get("publish_answers", "0"))
     seen = any(change.field in ("partstat", "delegated_to", "delegated_from") for change in decision.changes)
-    if not minutes or not seen or decision.outcome not in (Outcome.UPDATED, Outcome.ADDED):
+    answered = seen and decision.outcome in (Outcome.UPDATED, Outcome.ADDED)
+    if not minutes or not answered or meeting.status == lookup.CANCELLED:
         return None
     at = now + timedelta(minutes=minutes)
     # The earlier wins, so that what two processes decide at once does not depend on who writes last.
@@ -125,7 +141,7 @@ def publish(meeting: Meeting, now: datetime) -> Decision:
         return replace(done, detail="the meeting is over")
     if not any(row.replied_at is not None for row in meeting.attendees.values()):
         return replace(done, detail="all answers were set back since")
-    sends = tuple(_sends(meeting))
+    sends = tuple(_sends(in_order(meeting)))
     if not sends:
         return replace(done, detail="there is nobody to tell")
     return replace(done, outcome=Outcome.UPDATED, reason=Reason.ANSWERS_PUBLISHED, sends=sends)
@@ -153,10 +169,7 @@ def settled(meeting: Meeting) -> Meeting:
     """`meeting` with what follows from its events: when it takes place; a cancelled one waits for nothing."""
     begins, ends = freebusy.span(meeting)
     waits = meeting.status != lookup.CANCELLED
-    return replace(
-        meeting,
-        begins_at=begins,
-        ends_at=ends,
-        deadline_at=meeting.deadline_at if waits else None,
-        publish_at=meeting.publish_at if waits else None,
-    )
+    due = (meeting.deadline_at, meeting.publish_at) if waits else (None, None)
+    if (begins, ends, *due) == (meeting.begins_at, meeting.ends_at, meeting.deadline_at, meeting.publish_at):
+        return meeting
+    return replace(meeting, begins_at=begins, ends_at=ends, deadline_at=due[0], publish_at=due[1])

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache, partial
-from gettext import GNUTranslations, NullTranslations
-from importlib import resources
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gettext import NullTranslations
+
     from babel import Locale
 
 CATALOGS = ("cs", "de", "es", "fr", "ja", "zh_Hans")
@@ -58,7 +58,8 @@ def supported(tag: str) -> bool:
 @lru_cache(maxsize=64)
 def language(tag: str) -> Language:
     """The language of a tag like `de`, `de-AT` or `zh-CN`; English where there are no words for it."""
-    # Imported when the first mail is composed: it takes a tenth of a second, and most commands never need it.
+    # Here and below, imported when the first mail is composed: it takes a tenth of a second, and the configuration,
+    # which only asks `supported`, is read by every command.
     from babel import dates, lists
 
     catalog = _catalog(tag)
@@ -102,6 +103,9 @@ def _locale(tag: str, catalog: str) -> Locale:
 
 @cache
 def _words(catalog: str) -> NullTranslations:
+    from gettext import GNUTranslations, NullTranslations
+    from importlib import resources
+
     if catalog == "en":
         return NullTranslations()
     file = resources.files("itipd.mail").joinpath("locale", catalog, "LC_MESSAGES", "itipd.mo")

@@ -28,6 +28,8 @@ _TRACE = frozenset({b"received", b"return-path", b"delivered-to", b"x-original-t
 _TO = (b"to", b"cc", b"delivered-to")
 _LIMITS = MailLimits()
 _ANY_COUNT = replace(_LIMITS, headers=_LIMITS.header_block)
+_MOST = 200  # components of one mail that are decided: a series and all its overrides, with room
+_MOST_DECISIONS = 1000  # of one mail: its components for all its recipients
 _SUBMITTED = 32 << 20  # bytes of the organizer's own calendar: 10,000 ATTENDEEs are more than a stranger may send
 
 
@@ -73,7 +75,7 @@ def read_mail(
     sent it, so its calendars fill `incoming`; `trusted`: the client may vouch with Authentication-Results.
     """
     try:
-        return _read(raw, sender, submission, settings, trusted)
+        return _read(raw, sender, len(recipients), submission, settings, trusted)
     except TooLarge as error:
         fault = Fault(Outcome.ERROR, Reason.TOO_LARGE, detail=str(error))
     except MemoryError:
@@ -121,7 +123,9 @@ def pack(raw: bytes) -> bytes:
     return packer.compress(raw) + packer.flush()
 
 
-def _read(raw: bytes, sender: str, submission: bool, settings: ReadSettings, trusted: bool) -> Reading:
+def _read(
+    raw: bytes, sender: str, recipients: int, submission: bool, settings: ReadSettings, trusted: bool
+) -> Reading:
     data = wire(raw)
     limits = _LIMITS if settings.max_part == _LIMITS.part else replace(_LIMITS, part=settings.max_part)
     if submission:
@@ -135,6 +139,10 @@ def _read(raw: bytes, sender: str, submission: bool, settings: ReadSettings, tru
     else:
         messages = _messages(found.parts, Limits(size=limits.part)) or _reports(data)
     messages += found.faults
+    most = min(_MOST, _MOST_DECISIONS // max(recipients, 1) or 1)
+    if len(messages) > most and not own:  # each costs a decision, and the others wait for all of them
+        detail = f"{len(messages)} components for {recipients} recipients, at most {most} are decided"
+        messages = (Fault(Outcome.ERROR, Reason.TOO_LARGE, detail=detail),)
     if not messages and not own:
         messages = (Fault(Outcome.NO_ACTION, Reason.NOT_CALENDAR, detail=_seen(found)),)
     subject = decoded(headers.first(b"subject"))
