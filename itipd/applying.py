@@ -7,7 +7,7 @@ must never decide by itself: it calls the pure core and hands the writes on.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -34,6 +34,8 @@ from itipd.mail.reading import Reading
 from itipd.orders import Done, Mail, Order
 from itipd.send import Origin, sendings
 from itipd.store import Batch, HeldMail, OutcomeRow, Ref, Want
+
+FEW = 10  # sendings that one mail may cause (rules.md §12); most cause none
 
 Read = Callable[[Mail], Awaitable[Reading]]
 """Reads a raw mail; for those that were held and are decided again."""
@@ -120,21 +122,22 @@ async def decided(
     at: datetime,
     entry: Ref,
     position: int,
-    *,
-    quiet: bool = False,
+    before: Sequence[Decision] = (),
 ) -> Decision:
     """Decide and apply; then what the meeting's own policy lets follow from it by itself.
 
-    `quiet`: the mail has caused enough mail already (rules.md §12). Answers are stored, nothing more is sent, and a
-    proposal waits for a person.
+    `before`: what was decided about the components of the mail before this one. Nothing is sent twice because of one
+    mail, and not more than a few (rules.md §12): then answers are stored, and a proposal waits for a person.
     """
     batch = context.batch
     meeting = batch.meeting(organizer, message.uid)
     decision = decide(meeting, message, reading.evidence, policy, at)
     if meeting is None:
         return decision
-    if quiet and decision.sends:
-        decision = replace(decision, sends=(), detail=f"{decision.detail}; this mail has caused enough mail already")
+    quiet = sum(len(one.sends) for one in before) >= FEW
+    if decision.sends:
+        told = {send for one in before if one.uid == decision.uid for send in one.sends}
+        decision = replace(decision, sends=() if quiet else tuple(one for one in decision.sends if one not in told))
     meeting = await applied(context, meeting, organizer, message.uid, decision)
     origin = Origin(entry, at, reading.digest.hex(), context.secret, context.language)
     await dispatch(context, meeting, decision, origin)

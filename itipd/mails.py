@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from itipd.applying import Context, Job, decided, delegators, put, record
+from itipd.applying import FEW, Context, Job, decided, delegators, put, record
 from itipd.busy import busy_time
 from itipd.itip import case, freebusy, organize, who
 from itipd.itip.addresses import canonical, served, strip_tag, tag
@@ -20,7 +20,6 @@ from itipd.orders import Mail
 from itipd.send import Origin
 from itipd.store import Entry, Ref, Want
 
-FEW = 10  # mails of ours that one mail may cause (rules.md §12); most cause none
 OURS = 28  # characters of the tag of our own return paths: "b-" and 26 of base32
 
 
@@ -49,6 +48,7 @@ async def decide_mail(context: Context, job: Job, mail: Mail, seen: dict[tuple[s
         if job.only not in (None, organizer):
             continue
         entry = _entry(context, job, mail, reading, organizer, "mail", seen)
+        first = len(job.done.results)
         for position, message in enumerate(reading.messages):
             if isinstance(message, Fault):
                 decision = of_fault(message)
@@ -58,8 +58,8 @@ async def decide_mail(context: Context, job: Job, mail: Mail, seen: dict[tuple[s
                 decision = case.of(message, Outcome.NO_ACTION, Reason.DUPLICATE, detail="the same mail came before")
             else:
                 others = [name for name in organizers if name != organizer]
-                quiet = sum(len(one.sends) for one in job.done.results) >= FEW
-                decision = await _message(context, mail, reading, position, organizer, others, entry, quiet)
+                before = job.done.results[first:]
+                decision = await _message(context, mail, reading, position, organizer, others, entry, before)
             decision = replace(decision, quirks=tuple(dict.fromkeys((*decision.quirks, *reading.quirks))))
             record(context, job, entry, position, decision)
 
@@ -148,14 +148,14 @@ async def _message(
     organizer: str,
     others: Sequence[str],
     entry: Ref,
-    quiet: bool,
+    before: Sequence[Decision],
 ) -> Decision:
     """One component of an attendee's mail, for one organizer."""
     batch = context.batch
     message = reading.messages[position]
     assert isinstance(message, Message)  # noqa: S101 - faults and reports are decided elsewhere
     if freebusy.is_request(message):
-        if quiet or position >= FEW:
+        if position >= FEW:
             return freebusy.too_costly(message, f"only the first {FEW} components of a mail may ask for busy time")
         origin = Origin(entry, mail.received_at, reading.digest.hex(), context.secret, context.language)
         return await busy_time(context, organizer, message, reading.evidence, origin)
@@ -166,7 +166,7 @@ async def _message(
     if message.comment is None and reading.note is not None:
         message = replace(message, comment=reading.note)
     return await decided(
-        context, organizer, message, reading, context.policy, mail.received_at, entry, position, quiet=quiet
+        context, organizer, message, reading, context.policy, mail.received_at, entry, position, before
     )
 
 

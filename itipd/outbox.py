@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import structlog
@@ -24,8 +23,9 @@ from itipd.itip.model import clean
 from itipd.mail.compose import ComposeError, Outgoing, compose, return_path
 from itipd.relay import Way
 from itipd.relay_session import Envelope, RelayError, Verdict
+from itipd.settling import Settling
 from itipd.store import Store
-from itipd.store.outbox import Delivery
+from itipd.store.outbox import Delivery, Result
 
 LEASE = timedelta(seconds=30)
 """What was claimed by a process that died is tried again after this time."""
@@ -34,7 +34,7 @@ RENEW = 10.0
 """Seconds between renewals of the leases."""
 
 IN_FLIGHT = 16
-"""So many deliveries are claimed at once; `relay.CONNECTIONS` of them are being sent."""
+"""So many deliveries are claimed at once; `relay.CONNECTIONS` of them are being sent, the others wait or settle."""
 
 POLL = 0.5
 """Seconds between looks into the store: other processes put mail there."""
@@ -49,9 +49,6 @@ LAST_RETRY_DOWN = 300.0
 
 MAX_PAUSE = 5.0
 """Seconds between looks at a relay that is down."""
-
-SETTLE_AGAIN = (0.1, 1.0, 3.0)
-"""Seconds between the tries to write down what became of a mail."""
 
 STOP = 5.0
 """Seconds that mail in the middle of its delivery has when the daemon stops."""
@@ -115,6 +112,7 @@ class Outbox:
         self.config = config
         self.clock = clock
         self.way = way if way is not None else relay.way(config)
+        self._settling = Settling(store)
         self._slots = asyncio.Semaphore(relay.CONNECTIONS)
         self._woken = asyncio.Event()
         self._held: dict[int, Delivery] = {}  # claimed and not settled
@@ -205,6 +203,7 @@ class Outbox:
                         failure = error
         finally:
             await _cancelled({renewing, *tasks})
+            await self._settling.close()
             self._held.clear()
         if failure is not None:
             raise failure
@@ -273,22 +272,10 @@ class Outbox:
         elif state == "later":
             state = "waiting"
             due = now + backoff(delivery, LAST_RETRY if self._down is None else LAST_RETRY_DOWN)
-        if not await self._write(delivery, state, now, due, error if state != "sent" else None, verdict.code):
+        result = Result(delivery, state, now, due, error if state != "sent" else None, verdict.code)
+        if not await self._settling.settle(result):
             log.warning("outbox: another process has taken this delivery over", delivery=delivery.id)
         return state
-
-    async def _write(
-        self, delivery: Delivery, state: str, now: datetime, due: datetime | None, error: str | None, code: str | None
-    ) -> bool:
-        settle = partial(self.store.settle, delivery, state, now, next_attempt=due, error=error, code=code)
-        for delay in SETTLE_AGAIN:
-            try:
-                return await settle()
-            except Exception:
-                # The relay may have the mail already: to forget that would send it twice.
-                log.exception("outbox: the result of a delivery was not written", delivery=delivery.id, again=delay)
-                await asyncio.sleep(delay)
-        return await settle()
 
 
 async def _cancelled(tasks: set[asyncio.Task[Any]]) -> None:

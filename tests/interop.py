@@ -14,7 +14,7 @@ from email.message import EmailMessage
 from typing import Any
 
 import icalendar
-import vobject
+import vobject  # type: ignore[import-untyped] # it has no types
 
 from itipd.itip.timezones import parse_duration
 from tests import libical

@@ -17,6 +17,7 @@ UID = "rubbish@example.com"
 SERIES = "series@example.com"
 BOMB = "bomb@example.com"
 KIM, LEE = "kim@example.org", "lee@example.org"
+DELEGATE = "delegate%d@example.org"
 LIMIT = 10 * 1024 * 1024
 """[smtp] max_message_size by default."""
 
@@ -200,14 +201,17 @@ def attendees(count: int) -> str:
     return "\r\n".join(f"ATTENDEE;PARTSTAT=ACCEPTED:mailto:n{number}@example.net" for number in range(count))
 
 
-def many_instances(kit: Kit, count: int, sequence: int, method: str = "REPLY") -> bytes:
-    """A mail of Kim's about `count` days of the series."""
+def many_instances(kit: Kit, count: int, sequence: int, method: str = "REPLY", attendee: str | None = None) -> bytes:
+    """A mail of Kim's about `count` days of the series; `%d` in `attendee` is the day."""
     first = datetime(2027, 1, 4, 9, tzinfo=UTC)
-    days = [f"{first + timedelta(days=day):%Y%m%dT%H%M%SZ}" for day in range(count)]
-    one = kit.reply(uid=SERIES, sequence=sequence, method=method).split(b"BEGIN:VEVENT\r\n")[1].split(b"END:VCAL")[0]
-    events = b"".join(b"BEGIN:VEVENT\r\nRECURRENCE-ID:" + day.encode() + b"\r\n" + one for day in days)
-    head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nMETHOD:{method}\r\n".encode()
-    return kit.mail(head + events + b"END:VCALENDAR\r\n")
+    line = attendee or f"ATTENDEE;PARTSTAT=ACCEPTED:mailto:{KIM}"
+    events = "".join(
+        f"BEGIN:VEVENT\r\nUID:{SERIES}\r\nRECURRENCE-ID:{first + timedelta(days=day):%Y%m%dT%H%M%SZ}\r\n"
+        f"SEQUENCE:{sequence}\r\nDTSTAMP:{kit.stamp}\r\n{line.replace('%d', str(day))}\r\nEND:VEVENT\r\n"
+        for day in range(count)
+    )
+    head = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nMETHOD:{method}\r\n"
+    return kit.mail(f"{head}{events}END:VCALENDAR\r\n".encode())
 
 
 def report(recipients: int, junk: bytes = b"") -> Make:
@@ -426,6 +430,12 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
     "200 days": (APPLIED * 200, lambda kit: many_instances(kit, 200, 1)),
     "200 days, all stale": (("no_action/stale_sequence",) * 200, lambda kit: many_instances(kit, 200, 0)),
     "200 days asked for again": (("no_action/refresh",) * 200, lambda kit: many_instances(kit, 200, 1, "REFRESH")),
+    "200 days delegated": (
+        APPLIED * 200,
+        lambda kit: many_instances(
+            kit, 200, 1, attendee=f'ATTENDEE;PARTSTAT=DELEGATED;DELEGATED-TO="mailto:{DELEGATE}":mailto:{KIM}'
+        ),
+    ),
     "201 days": (TOO_LARGE, lambda kit: many_instances(kit, 201, 1)),
     "3,000 days": (TOO_LARGE, lambda kit: many_instances(kit, 3000, 0)),
     "a winmail.dat of noise": (NOTHING, lambda kit: tnef(kit, NOISE)),

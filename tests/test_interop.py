@@ -5,14 +5,22 @@ And what Outlook, Exchange, Google and Apple need beside it (rules.md §10), eac
 
 from __future__ import annotations
 
+import email
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
+from email.message import Message
+from io import StringIO
 
+import icalendar
 import pytest
+import vobject  # type: ignore[import-untyped] # it has no types
+from dateutil.tz import tzical
+from icalendar.timezone import TZP
 
 from itipd.itip import organize
+from itipd.itip.contentlines import unescape
 from itipd.itip.incoming import incoming
 from itipd.itip.model import (
     Decision,
@@ -28,6 +36,8 @@ from itipd.itip.model import (
     PutProposal,
     Write,
 )
+from itipd.itip.timezones import resolve
+from itipd.itip.vtimezone import vtimezone
 from itipd.mail.compose import Outgoing, compose
 from itipd.send import Origin, sendings
 from itipd.store import Ref
@@ -359,3 +369,301 @@ def test_libical_finds_nothing_wrong(form: str) -> None:
     for raw in raws:
         with libical.calendar(only(raw)) as calendar:
             assert calendar.errors() == []
+
+
+# -- time zones
+
+ZONES = (
+    "Europe/Dublin",  # summer time is the standard, by law
+    "Africa/Casablanca",  # follows the moon
+    "America/Sao_Paulo",  # gave summer time up
+    "Asia/Kolkata",  # half an hour, no changes
+    "Australia/Lord_Howe",  # changes by half an hour
+    "Pacific/Apia",  # left out a day
+    "Europe/Berlin",
+    "America/New_York",  # another rule before 2007
+    "Asia/Gaza",  # changes every year, and follows the moon later
+    "America/Nuuk",  # a change at a negative hour, a new offset in 2023
+    "Antarctica/Troll",  # changes by two hours
+    "Europe/Moscow",
+)
+WINDOWS = (
+    "W. Europe Standard Time",
+    "GMT Standard Time",
+    "Eastern Standard Time",
+    "Morocco Standard Time",
+    "E. South America Standard Time",
+    "India Standard Time",
+    "Lord Howe Standard Time",
+    "Samoa Standard Time",
+    "AUS Eastern Standard Time",
+    "Russian Standard Time",
+)
+
+
+def instants(zone: tzinfo, since: int) -> list[datetime]:
+    """Instants up to 2045 (UTC, naive): every change of the zone, the second before it, and one every few days."""
+    found, at, step = [], datetime(since, 1, 2), timedelta(hours=61)
+    while at.year < 2046:
+        found.append(at)
+        low, high = at, at + step
+        if offset(zone, low) != offset(zone, high):
+            while high - low > timedelta(seconds=1):
+                middle = low + (high - low) / 2
+                middle = middle.replace(microsecond=0)
+                low, high = (middle, high) if offset(zone, middle) == offset(zone, low) else (low, middle)
+            found += [low, high]
+        at += step
+    return found
+
+
+def offset(zone: tzinfo, instant: datetime) -> timedelta:
+    found = instant.replace(tzinfo=UTC).astimezone(zone).utcoffset()
+    assert found is not None
+    return found
+
+
+def python_zones(tzid: str, text: str) -> list[tzinfo]:
+    """A VTIMEZONE as dateutil, icalendar and vobject evaluate it."""
+    lines = text.replace("\n", "\r\n")
+    by_dateutil = tzical(StringIO(lines)).get(tzid)
+    by_icalendar = icalendar.Timezone.from_ical(lines.encode()).to_tz(TZP("zoneinfo"), lookup_tzid=False)
+    by_vobject = vobject.readOne(f"BEGIN:VCALENDAR\r\n{lines}END:VCALENDAR\r\n").vtimezone.gettzinfo()
+    return [by_dateutil, by_icalendar, by_vobject]
+
+
+@pytest.mark.parametrize("since", [1995, 2026])
+@pytest.mark.parametrize("tzid", [*ZONES, *WINDOWS])
+def test_a_zone_is_what_python_reads(tzid: str, since: int) -> None:
+    """Wall clocks of fifty years, read with the VTIMEZONE that we send, are the instants that zoneinfo gives."""
+    zone, text = resolve(tzid, {}), vtimezone(tzid, since)
+    assert zone is not None
+    assert text is not None
+    for other in python_zones(tzid, text):
+        for instant in instants(zone, since)[:: 1 if since > 2000 else 3]:
+            local = instant.replace(tzinfo=UTC).astimezone(zone)
+            if local.utcoffset() == local.replace(fold=1 - local.fold).utcoffset():  # it is there once
+                assert local.replace(tzinfo=other, fold=0).utcoffset() == local.utcoffset(), local
+
+
+@needs_libical
+@pytest.mark.parametrize("since", [1995, 2026])
+@pytest.mark.parametrize("tzid", [*ZONES, *WINDOWS])
+def test_a_zone_is_what_libical_reads(tzid: str, since: int) -> None:
+    """At every instant of fifty years, to the second of each change, libical has the offset that zoneinfo gives."""
+    zone, text = resolve(tzid, {}), vtimezone(tzid, since)
+    assert zone is not None
+    assert text is not None
+    found = instants(zone, since)
+    assert libical.offsets(text, found) == [offset(zone, instant) for instant in found]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_definition_for_every_tzid(form: str) -> None:
+    """Every TZID in use is defined once, and nothing else is (RFC 5545 §3.6.5)."""
+    meeting, decision = put(FORMS[form])
+    for raws in mails(meeting, decision).values():
+        lines = unfolded(only(raws))
+        used = {found[1].strip('"') for line in lines if (found := re.search(r';TZID=("[^"]*"|[^:;]*)', line))}
+        defined = [unescape(line.removeprefix("TZID:")) for line in lines if line.startswith("TZID:")]
+        assert sorted(defined) == sorted(used)
+
+
+GUESSES = [
+    ("Romance", "20260701T080000Z"),
+    ("(GMT+01.00) Sarajevo/Warsaw/Zagreb", "20260701T090000Z"),
+    ("UTC+5:30", "20260701T043000Z"),
+]
+
+
+@needs_libical
+@pytest.mark.parametrize(("tzid", "instant"), GUESSES)
+def test_a_tzid_that_is_only_a_hint(tzid: str, instant: str) -> None:
+    """A TZID without a definition goes out with the one that we take it for: all read the same instant."""
+    start = f'DTSTART;TZID="{tzid}":20260701T100000'
+    meeting, decision = put(component(start.replace("2026", "2027"), "DURATION:PT1H"))
+    _, (found,) = READERS["libical"](only(mails(meeting, decision)[BEA]))
+    assert found.start == instant.replace("2026", "2027")
+    assert meeting.events[""].start is not None
+    assert meeting.events[""].start.rid == found.start
+
+
+def test_a_hint_yields_to_the_calendars_own_definition() -> None:
+    """Where the organizer's calendar defines such a name, its definition goes out."""
+    tzid = "(GMT+01.00) Hill"
+    meeting, decision = put(HILL.format(tzid=tzid) + component(f'DTSTART;TZID="{tzid}":20270701T100000'))
+    text = only(mails(meeting, decision)[BEA]).decode()
+    assert "TZOFFSETTO:+0530" in text
+    assert text.count("BEGIN:VTIMEZONE") == 1
+
+
+def test_a_value_before_the_start_is_covered() -> None:
+    """The definition reaches back to the earliest value that is written with it."""
+    text = component("DTSTART;TZID=America/New_York:20261201T100000", "RDATE;TZID=America/New_York:20030715T100000")
+    meeting, decision = put(text)
+    definition = only(mails(meeting, decision)[BEA]).decode().partition("BEGIN:VEVENT")[0]
+    zone = tzical(StringIO("BEGIN:VTIMEZONE" + definition.partition("BEGIN:VTIMEZONE")[2])).get("America/New_York")
+    assert datetime(2003, 7, 15, 10, tzinfo=zone).utcoffset() == timedelta(hours=-4)
+
+
+# -- what Outlook, Exchange, Google and Apple need (rules.md §10)
+
+
+def unfolded(data: bytes) -> list[str]:
+    return data.decode().replace("\r\n ", "").split("\r\n")
+
+
+def letters(raw: bytes) -> Message:
+    return email.message_from_bytes(raw)
+
+
+ALL_METHODS = ("REQUEST", "CANCEL", "DECLINECOUNTER")
+
+
+def sent(method: str, text: str = FORMS["single"]) -> bytes:
+    """The mail to Bea with this METHOD."""
+    meeting, decision = put(text)
+    if method == "CANCEL":
+        decision = organize.cancel(meeting, NOW)
+    elif method == "DECLINECOUNTER":
+        decision = organize.decline(meeting, Proposal(1, BEA, "", Proposed(location="Room 5")))
+    (raw,) = mails(after(meeting, decision), decision)[BEA]
+    return raw
+
+
+@pytest.mark.parametrize("method", ALL_METHODS)
+def test_the_mail_around_it(method: str) -> None:
+    """Exchange's Content-Class; the calendar as the last alternative, its method that of the calendar, in base64."""
+    message = letters(sent(method))
+    assert message["Content-Class"] == "urn:content-classes:calendarmessage"
+    assert message["From"] == f'"Ada Meier" <{ORGANIZER}>'
+    assert message["To"] == BEA
+    alternative, attachment = message.get_payload()  # type: ignore[misc] # multipart/mixed
+    *_, calendar = alternative.get_payload()
+    assert calendar.get_content_type() == "text/calendar"
+    assert calendar.get_param("method") == method
+    assert calendar.get_content_charset() == "utf-8"
+    assert calendar["Content-Transfer-Encoding"] == "base64"
+    assert attachment.get_content_type() == "application/ics"
+    assert attachment.get_filename() == "invite.ics"
+    assert f"METHOD:{method}" in unfolded(calendar.get_payload(decode=True))
+
+
+def test_a_mail_for_each_recipient() -> None:
+    """Everybody gets a mail of their own, all with the same calendar; the organizer, who is a guest too, gets none."""
+    text = FORMS["single"].replace("STATUS", f"ATTENDEE;PARTSTAT=ACCEPTED:mailto:{ORGANIZER}\nSTATUS")
+    meeting, decision = put(text)
+    found = mails(meeting, decision)
+    assert {name: [letters(raw)["To"] for raw in raws] for name, raws in found.items()} == {BEA: [BEA], CARL: [CARL]}
+    assert only(found[BEA]) == only(found[CARL])
+    assert f"ATTENDEE;PARTSTAT=ACCEPTED:mailto:{ORGANIZER}" in unfolded(only(found[BEA]))
+
+
+@pytest.mark.parametrize("method", ALL_METHODS)
+def test_what_is_always_there(method: str) -> None:
+    """UID, SEQUENCE, DTSTAMP, CREATED and LAST-MODIFIED stand in every component, whatever the application wrote."""
+    lines = unfolded(calendar_of(sent(method)))
+    stamp = "20261120T080000Z"
+    for line in (f"DTSTAMP:{stamp}", f"CREATED:{stamp}", f"LAST-MODIFIED:{stamp}", "UID:interop-1@example.com"):
+        assert lines.count(line) == 1, line
+    assert f"SEQUENCE:{1 if method == 'CANCEL' else 0}" in lines
+    assert [line for line in lines if line.startswith("ORGANIZER")] == [f"ORGANIZER;CN=Ada Meier:mailto:{ORGANIZER}"]
+
+
+def test_the_applications_own_times_stay() -> None:
+    """CREATED and LAST-MODIFIED are the application's where it writes them; DTSTAMP is when we write."""
+    given = ("CREATED:20200101T000000Z", "LAST-MODIFIED:20261118T000000Z")
+    lines = unfolded(calendar_of(sent("REQUEST", FORMS["single"].replace("STATUS", "\n".join((*given, "STATUS"))))))
+    assert set(given) <= set(lines)
+    assert "DTSTAMP:20261120T080000Z" in lines
+
+
+def test_the_organizer_has_a_name() -> None:
+    """An ORGANIZER without CN gets one, and what is between the application and its server stays there."""
+    text = FORMS["single"].replace("ORGANIZER;CN=Ada Meier:", "ORGANIZER;SCHEDULE-AGENT=SERVER;LANGUAGE=de:")
+    (line,) = (line for line in unfolded(calendar_of(sent("REQUEST", text))) if line.startswith("ORGANIZER"))
+    assert re.search(r';CN="?meetings@example\.com"?[:;]', line)
+    assert ";LANGUAGE=de" in line
+    assert "SCHEDULE-AGENT" not in line  # RFC 6638 §7.1
+
+
+CARRIED = (
+    "X-ALT-DESC;FMTTYPE=text/html:<html><body><b>Größe</b>\\, und eine Zeile\\n, die gefaltet werden muss</body></html>",
+    "DESCRIPTION:First line\\nsecond\\, line",
+    "PRIORITY:1",
+    "CLASS:PRIVATE",
+    "TRANSP:TRANSPARENT",
+    "ATTACH;FMTTYPE=application/pdf;FILENAME=agenda.pdf:https://files.example.com/agenda.pdf?a=1;b=2",
+    "ATTACH;VALUE=BINARY;ENCODING=BASE64;FMTTYPE=text/plain:" + "SGFsbG8gV2VsdA" * 40,
+    "CATEGORIES:Planning,Room 4",
+    "URL:https://example.com/plan",
+    "GEO:52.52;13.405",
+    "CONFERENCE;VALUE=URI;FEATURE=VIDEO;LABEL=Join:https://meet.example.com/abc",
+    "X-MICROSOFT-CDO-BUSYSTATUS:BUSY",
+    "X-MICROSOFT-CDO-INTENDEDSTATUS:BUSY",
+    "X-MICROSOFT-CDO-ALLDAYEVENT:FALSE",
+    "X-MICROSOFT-CDO-IMPORTANCE:2",
+    "X-MICROSOFT-CDO-INSTTYPE:0",
+    "X-MICROSOFT-DISALLOW-COUNTER:TRUE",
+    "X-MS-OLK-CONFTYPE:0",
+    'X-APPLE-STRUCTURED-LOCATION;VALUE=URI;X-ADDRESS="Hill 1, 10115";X-TITLE=Room 4:geo:52.52,13.405',
+    "X-GOOGLE-CONFERENCE:https://meet.example.com/abc",
+)
+
+
+@pytest.mark.parametrize("line", CARRIED)
+def test_carried_through(line: str) -> None:
+    """What the application wrote for other programs reaches them as it is: in the invitation and in each update."""
+    text = FORMS["single"].replace("STATUS:", f"{line}\nSTATUS:")
+    meeting, decision = put(text)
+    assert unfolded(only(mails(meeting, decision)[BEA])).count(line) == 1
+    meeting, decision = put(later(text), meeting)
+    assert unfolded(only(mails(meeting, decision)[BEA])).count(line) == 1
+
+
+def later(text: str) -> str:
+    """The same, an hour later."""
+    return text.replace("T110000", "T120000").replace("T100000", "T110000")
+
+
+def test_alarms() -> None:
+    """VALARMs go out with a REQUEST, with their own ATTENDEE, and with no other method (RFC 5546 §3.2.5, §3.2.8)."""
+    alarm = ["BEGIN:VALARM", "ACTION:EMAIL", "ATTENDEE:mailto:alarm@example.com", "TRIGGER:-PT15M", "SUMMARY:soon"]
+    alarm += ["DESCRIPTION:soon", "END:VALARM"]
+    text = FORMS["single"].replace("END:VEVENT", "\n".join([*alarm, "END:VEVENT"]))
+    lines = unfolded(calendar_of(sent("REQUEST", text)))
+    at = lines.index("BEGIN:VALARM")
+    assert lines[at : at + len(alarm)] == alarm
+    for method in ("CANCEL", "DECLINECOUNTER"):
+        assert "BEGIN:VALARM" not in unfolded(calendar_of(sent(method, text)))
+
+
+def test_what_outlook_believes_before_sequence() -> None:
+    """Outlook takes Microsoft's own properties before SEQUENCE and DTSTAMP ([MS-OXCICAL] 2.1.3.1.1.20.22): they rise too."""
+    given = ("X-MICROSOFT-CDO-APPT-SEQUENCE:0", "X-MICROSOFT-CDO-OWNER-CRITICAL-CHANGE:20261119T120000Z")
+    text = FORMS["single"].replace("STATUS:", "\n".join((*given, "STATUS:")))
+    meeting, _ = put(text)
+    meeting, decision = put(later(text), meeting)
+    lines = unfolded(only(mails(meeting, decision)[BEA]))
+    assert "SEQUENCE:1" in lines
+    assert "X-MICROSOFT-CDO-APPT-SEQUENCE:1" in lines
+    critical = [line for line in lines if "CRITICAL-CHANGE" in line]
+    assert critical in ([], ["X-MICROSOFT-CDO-OWNER-CRITICAL-CHANGE:20261120T080000Z"])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_lines(form: str) -> None:
+    """Lines end with CRLF and have at most 75 octets, none of them broken inside a letter (RFC 5545 §3.1)."""
+    meeting, decision = put(FORMS[form])
+    data = only(mails(meeting, decision)[BEA])
+    assert data.endswith(b"END:VCALENDAR\r\n")
+    for line in data.split(b"\r\n"):
+        assert len(line) <= 75
+        assert b"\n" not in line
+        line.decode()
+
+
+def test_again_is_the_same() -> None:
+    """The same decision gives the same bytes: a retry is no second mail."""
+    meeting, decision = put(SERIES)
+    assert mails(meeting, decision) == mails(meeting, decision)

@@ -15,7 +15,7 @@ from itipd.itip.attendance import instances
 from itipd.itip.contentlines import escape, fold, format_line, parse_line
 from itipd.itip.model import NEEDS_ACTION, Attendee, Event, Meeting, Params, Send
 from itipd.itip.properties import name_of, split, text_of, value_of, with_lines
-from itipd.itip.vtimezone import vtimezone
+from itipd.itip.vtimezone import guessed, vtimezone
 
 PRODID = "-//itipd//itipd//EN"
 ZONED = frozenset({"DTSTART", "DTEND", "DUE", "RECURRENCE-ID", "RDATE", "EXDATE"})
@@ -90,7 +90,7 @@ def _zones(meeting: Meeting, events: Iterable[Event]) -> list[str]:
         text = vtimezone(tzid, since)
         if text is None and tzid in own:
             text = text_of(own[tzid])
-        found += (text or "").splitlines()
+        found += (text or guessed(tzid, since) or "").splitlines()
     return found
 
 

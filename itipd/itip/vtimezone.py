@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 from importlib import resources
+from zoneinfo import ZoneInfo
 
 from itipd.itip.contentlines import escape
-from itipd.itip.timezones import LAST_YEAR, iana_name
+from itipd.itip.timezones import LAST_YEAR, iana_name, resolve
 
 _DAYS = ("SU", "MO", "TU", "WE", "TH", "FR", "SA")
 _EPOCH = datetime(1970, 1, 1)
@@ -86,8 +87,27 @@ def vtimezone(tzid: str, since: int) -> str | None:
     Unfolded lines ended by "\\n", from BEGIN to END; TZID is as given. None where the name is unknown.
     """
     name = iana_name(tzid)[0]
-    if name is None:
+    return _definition(tzid, name, since) if name is not None else None
+
+
+@lru_cache(maxsize=512)
+def guessed(tzid: str, since: int) -> str | None:
+    """The same for a TZID that no calendar defines and that is only a hint: Lotus Notes' "Romance", "(GMT+01.00) Rome".
+
+    It says what `timezones.resolve` takes it for, so that everybody reads the times as we do; None where that is None.
+    """
+    zone = resolve(tzid, {})
+    if isinstance(zone, ZoneInfo) and zone.key is not None:
+        return _definition(tzid, zone.key, since)
+    if zone is None:
         return None
+    offset = zone.utcoffset(None) or timedelta()
+    lines = ["BEGIN:VTIMEZONE", f"TZID:{escape(tzid)}"]
+    lines += _observance(False, offset, offset, f"UTC{_text(offset)}", [_EPOCH], None)
+    return "\n".join([*lines, "END:VTIMEZONE"]) + "\n"
+
+
+def _definition(tzid: str, name: str, since: int) -> str:
     changes, footer = _tzif(name)
     halves, initial = rules(footer)
     # A file tells changes of the name or the law, too; only those of the offset are written.

@@ -123,9 +123,7 @@ def pack(raw: bytes) -> bytes:
     return packer.compress(raw) + packer.flush()
 
 
-def _read(
-    raw: bytes, sender: str, recipients: int, submission: bool, settings: ReadSettings, trusted: bool
-) -> Reading:
+def _read(raw: bytes, sender: str, recipients: int, submission: bool, settings: ReadSettings, trusted: bool) -> Reading:
     data = wire(raw)
     limits = _LIMITS if settings.max_part == _LIMITS.part else replace(_LIMITS, part=settings.max_part)
     if submission:

@@ -30,6 +30,13 @@ INSTANCE_CANCELLED = Words(
     CANCELLATION.subject, marked("{organizer} has cancelled this date; the rest of the series stays:")
 )
 UNINVITED = Words(CANCELLATION.subject, marked("{organizer} has taken you off the guest list of this event:"))
+ALL_DECLINED = Words(CANCELLATION.subject, marked("Nobody can come, so this event is cancelled:"))
+TOO_FEW = Words(CANCELLATION.subject, marked("Too few have accepted, so this event is cancelled:"))
+ANSWERS = Words(marked("Who is coming: {summary}"), marked("These are the answers that {organizer} has so far:"))
+BUSY = Words(
+    marked("Busy time: {summary}"),
+    marked("{organizer} is busy at the times in the calendar that comes with this mail:"),
+)
 NOT_INVITED = Words(CANCELLATION.subject, marked("You are not on the guest list of this event:"))
 DECLINED = Words(
     marked("Proposal declined: {summary}"),
@@ -44,6 +51,8 @@ TASKS = {
     CURRENT: Words(marked("Task: {summary}"), marked("This is the task as it stands now:"), ask=True),
     CANCELLATION: Words(TASK_CANCELLED, marked("{organizer} has cancelled this task:")),
     INSTANCE_CANCELLED: Words(TASK_CANCELLED, INSTANCE_CANCELLED.intro),
+    ALL_DECLINED: Words(TASK_CANCELLED, marked("Nobody takes this task, so it is cancelled:")),
+    TOO_FEW: Words(TASK_CANCELLED, marked("Too few have accepted this task, so it is cancelled:")),
     UNINVITED: Words(TASK_CANCELLED, marked("{organizer} has released you from this task:")),
     NOT_INVITED: Words(TASK_CANCELLED, marked("This task is not assigned to you:")),
     DECLINED: Words(DECLINED.subject, marked("{organizer} has declined your proposal; this task stays as it is:")),
@@ -57,8 +66,12 @@ REQUESTS = {
     "reminded": REMINDER,
     "stale_sequence": CURRENT,
     "refresh": CURRENT,
+    "answers_published": ANSWERS,
 }
 """By the reason for which a REQUEST is sent; any other reason is a first invitation."""
+
+CANCELS = {"all_declined": ALL_DECLINED, "too_few_accepted": TOO_FEW}
+"""By the reason for which a whole meeting is cancelled by itself."""
 
 
 def words(method: str, reason: str, rid: str, *, cancelled: bool, task: bool) -> Words:
@@ -76,5 +89,7 @@ def _words(method: str, reason: str, rid: str, *, cancelled: bool) -> Words:
     if method == "CANCEL":
         if not cancelled:  # RFC 5546 §3.2.5: no STATUS where only these attendees are taken off
             return NOT_INVITED if reason == "party_crasher" else UNINVITED
-        return INSTANCE_CANCELLED if rid else CANCELLATION
+        return CANCELS.get(reason, INSTANCE_CANCELLED if rid else CANCELLATION)
+    if method == "REPLY":  # the only one that an organizer sends: busy time (RFC 5546 §3.3.3)
+        return BUSY
     return DECLINED if method == "DECLINECOUNTER" else OTHER

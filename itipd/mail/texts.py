@@ -52,8 +52,8 @@ class Facts:
 
 
 def facts(calendar: Component, language: Language) -> Facts:
-    """What the VEVENTs or VTODOs of one VCALENDAR say, the series first; empty texts where there is nothing."""
-    components = [child for child in calendar.children if child.name in ("VEVENT", "VTODO")]
+    """What the components of one VCALENDAR say, the series first; empty texts where there is nothing."""
+    components = [child for child in calendar.children if child.name in ("VEVENT", "VTODO", "VFREEBUSY")]
     if not components:
         return Facts()
     zones = timezones.zones_of(calendar)

@@ -105,6 +105,18 @@ async def renew(store: Store, held: Sequence[Delivery], now: datetime, lease: ti
         await transaction.commit(work)
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one try: `sent`, `failed`, or `waiting` until `next_attempt`. `code`: an enhanced status code."""
+
+    delivery: Delivery
+    state: str
+    at: datetime
+    next_attempt: datetime | None = None
+    error: str | None = None
+    code: str | None = None
+
+
 async def settle(
     store: Store,
     delivery: Delivery,
@@ -114,33 +126,53 @@ async def settle(
     error: str | None = None,
     code: str | None = None,
 ) -> bool:
-    """Ends a try: `sent`, `failed`, or `waiting` until `next_attempt`. False: the lease had passed to another.
+    """Ends one try; see `settle_many`. False: the lease had passed to another."""
+    return (await settle_many(store, [Result(delivery, state, now, next_attempt, error, code)]))[0]
 
-    `code` is an enhanced status code. Sets the attendee's SCHEDULE-STATUS: 1.1 when sent, by `code` when failed
-    (rules.md §11), never over a reply that came after this mail was made.
+
+async def settle_many(store: Store, results: Sequence[Result]) -> list[bool]:
+    """Ends tries, all in one transaction; False for each whose lease had passed to another.
+
+    Sets the attendee's SCHEDULE-STATUS: 1.1 when sent, by the code when failed (rules.md §11), never over a reply that
+    came after this mail was made.
     """
-    if state not in (SENT, FAILED, WAITING):
-        raise ValueError(f"a try ends sent, failed or waiting, not {state!r}")
-    due = (next_attempt or now) if state == WAITING else None
+    for result in results:
+        if result.state not in (SENT, FAILED, WAITING):
+            raise ValueError(f"a try ends sent, failed or waiting, not {result.state!r}")
 
-    def work(connection: Connection) -> bool:
-        if delivery.method in TOLD and state != WAITING:
-            want = Want(delivery.organizer, delivery.uid, frozenset({delivery.recipient}))
-            gather.lock(connection, {key_of(delivery.organizer, delivery.uid): want})
-        values = {"state": state, "due": due, "error": error, "code": code, "i": delivery.id, "f": delivery.fence}
-        if not connection.execute(_settle(), values).rowcount:
-            return False
-        connection.execute(
-            insert(attempts), {"delivery_id": delivery.id, "at": now, "state": state, "code": code, "error": error}
-        )
-        if delivery.method in TOLD and state != WAITING:
-            status = "1.1" if state == SENT else failure(code)
-            key = {"o": delivery.organizer, "m": delivery.meeting_id, "a": delivery.recipient, "r": delivery.rid}
-            connection.execute(_told(), {**key, "status": status, "made": delivery.created_at})
-        return True
+    def work(connection: Connection) -> list[bool]:
+        gather.lock(connection, _attendees_told(results))
+        return [_ended(connection, result) for result in results]
 
     async with store.database.writing() as transaction:
         return await transaction.commit(work)
+
+
+def _attendees_told(results: Sequence[Result]) -> dict[tuple[str, str], Want]:
+    """Whose rows will be written: they are locked first, in one order for everybody."""
+    wanted: dict[tuple[str, str], Want] = {}
+    for result in results:
+        delivery = result.delivery
+        if delivery.method in TOLD and result.state != WAITING:
+            key = key_of(delivery.organizer, delivery.uid)
+            known = wanted[key].addresses if key in wanted else frozenset()
+            wanted[key] = Want(delivery.organizer, delivery.uid, known | {delivery.recipient})
+    return wanted
+
+
+def _ended(connection: Connection, result: Result) -> bool:
+    delivery, state = result.delivery, result.state
+    due = (result.next_attempt or result.at) if state == WAITING else None
+    values = {"state": state, "due": due, "error": result.error, "code": result.code}
+    if not connection.execute(_settle(), {**values, "i": delivery.id, "f": delivery.fence}).rowcount:
+        return False
+    made = {"delivery_id": delivery.id, "at": result.at, "state": state, "code": result.code, "error": result.error}
+    connection.execute(insert(attempts), made)
+    if delivery.method in TOLD and state != WAITING:
+        status = "1.1" if state == SENT else failure(result.code)
+        key = {"o": delivery.organizer, "m": delivery.meeting_id, "a": delivery.recipient, "r": delivery.rid}
+        connection.execute(_told(), {**key, "status": status, "made": delivery.created_at})
+    return True
 
 
 def failure(code: str | None) -> str:

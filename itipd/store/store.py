@@ -72,6 +72,7 @@ class Store:
     claim = queue.claim
     renew = queue.renew
     settle = queue.settle
+    settle_many = queue.settle_many
     hold = queue.hold
     release = queue.release
     retry = queue.retry
