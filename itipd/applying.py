@@ -1,4 +1,4 @@
-"""A decision carried out inside a transaction: rows to the store, mails to the outbox, what waited decided again.
+"""A message or an organizer's text inside a transaction: decided by the pure core, carried out, what waited again.
 
 Everything a message causes - journal, meeting, outcome, outbox - is written by the same commit (design.md, rule 5). It
 must never decide by itself: it calls the pure core and hands the writes on.
@@ -7,110 +7,24 @@ must never decide by itself: it calls the pure core and hands the writes on.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from itipd.itip import case, lookup, organize, thresholds, who
-from itipd.itip.addresses import canonical, strip_tag
+from itipd.by_itself import by_itself
+from itipd.carrying import Context, Job, all_of, applied, candidates, dispatch, together
+from itipd.itip import case, lookup, organize, who
 from itipd.itip.decide import MAX_DELEGATIONS, decide
-from itipd.itip.model import (
-    Decision,
-    DropEvent,
-    Incoming,
-    Meeting,
-    Message,
-    Policy,
-    Proposal,
-    PutEvent,
-    PutMeeting,
-    PutProposal,
-)
+from itipd.itip.model import Decision, Incoming, Meeting, Message, Policy, Proposal, PutProposal
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.recurrence import TooCostly
-from itipd.itip.render import GUEST_LIMIT
 from itipd.itip.submitted import submitted
 from itipd.mail.reading import Reading
-from itipd.orders import Done, Mail, Order
-from itipd.send import Origin, sendings
+from itipd.orders import Mail
+from itipd.send import Origin
 from itipd.store import Batch, HeldMail, OutcomeRow, Ref, Want
 
 FEW = 10  # sendings that one mail may cause (rules.md §12); most cause none
-
-Read = Callable[[Mail], Awaitable[Reading]]
-"""Reads a raw mail; for those that were held and are decided again."""
-
-
-@dataclass(slots=True)
-class Job:
-    """A mail (with its reading) or an order on its way through one batch. `only`: of a mail, this organizer alone."""
-
-    order: Mail | Order
-    at: datetime
-    reading: Reading | None = None
-    only: str | None = None
-    done: Done = field(default_factory=Done)
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What a batch needs beside its jobs."""
-
-    batch: Batch
-    policy: Policy
-    read: Read
-    trusts: Callable[[str], bool]  # whether a client may vouch with Authentication-Results
-    secret: bytes
-    language: str
-    forward: bool = False  # submission.forward: the application's own mail is sent on
-
-
-def candidates(job: Job, policy: Policy) -> list[str]:
-    """The organizers that a mail's recipients may mean: each as written, and without its tag."""
-    if not isinstance(job.order, Mail):
-        return []
-    found: dict[str, None] = {}
-    if job.order.door == "submission" and job.reading is not None:
-        for incoming in job.reading.incoming:
-            found[organize.owner(incoming, policy) or ""] = None
-    else:
-        for recipient in job.order.recipients:
-            address = who.alias_of(canonical(recipient) or recipient, policy)
-            found[address] = None
-            found[strip_tag(address)] = None
-    return list(found)
-
-
-def record(context: Context, job: Job, entry: Ref | None, position: int, decision: Decision) -> None:
-    job.done.results.append(decision)
-    if entry is not None:
-        context.batch.outcome(OutcomeRow(entry, position, decision, job.at, open=decision.outcome is Outcome.HELD))
-
-
-async def applied(context: Context, meeting: Meeting | None, organizer: str, uid: str, decision: Decision) -> Meeting:
-    """The meeting after the writes of `decision`; where they change its events, its own row follows them."""
-    after = await context.batch.apply(meeting, organizer, uid, decision.writes)
-    if any(isinstance(write, PutMeeting | PutEvent | DropEvent) for write in decision.writes):
-        row = thresholds.settled(after)
-        if row is not after:
-            after = await context.batch.apply(after, organizer, uid, [PutMeeting(row)])
-    return after
-
-
-async def dispatch(
-    context: Context, meeting: Meeting, decision: Decision, origin: Origin, *, whole: bool = False
-) -> None:
-    """Render what is to be sent from the meeting as it now is. Only here does a reply's cost follow the meeting.
-
-    `whole`: all of the meeting is loaded already.
-    """
-    if not decision.sends:
-        return
-    if not whole:
-        await context.batch.gather([Want(meeting.organizer, meeting.uid, guests=GUEST_LIMIT)])
-        meeting = context.batch.meeting(meeting.organizer, meeting.uid) or meeting
-    for sending in sendings(meeting, decision, origin):
-        context.batch.send(sending)
 
 
 async def decided(
@@ -145,58 +59,13 @@ async def decided(
         one.proposal for one in decision.writes if isinstance(one, PutProposal) and one.proposal.state == "open"
     ]
     if proposed and not quiet and case.for_meeting(policy, meeting).counter == "accept":
-        meeting = await _all_of(context, meeting)
+        meeting = await all_of(context, meeting)
         stored = latest(meeting, proposed[0].attendee, proposed[0].rid)
         accepted = organize.accept(meeting, stored or proposed[0], at, automatic=True)
         meeting = await applied(context, meeting, organizer, message.uid, accepted)
         await dispatch(context, meeting, accepted, origin, whole=True)
-        decision = _together(decision, accepted)
-    return await _by_itself(context, meeting, decision, origin, position) if meeting.policy else decision
-
-
-async def _by_itself(context: Context, meeting: Meeting, decision: Decision, origin: Origin, position: int) -> Decision:
-    """What a meeting with thresholds or published answers does after an answer (rules.md §9.7-8)."""
-    batch = context.batch
-    required = thresholds.asks(meeting) == "required"
-    if (
-        thresholds.asks(meeting)
-        and thresholds.may_complete(decision)
-        and thresholds.may_be_over(meeting)
-        and not await batch.undecided(meeting.organizer, meeting.uid, required=required)
-    ):
-        meeting = await _all_of(context, meeting)
-        decision = await if_declined(context, meeting, decision, origin, position)
-        meeting = batch.meeting(meeting.organizer, meeting.uid) or meeting
-    due = thresholds.to_publish(meeting, decision, origin.at)
-    if due is not None:
-        row = PutMeeting(replace(meeting, publish_at=due))
-        await batch.apply(meeting, meeting.organizer, meeting.uid, [row])
-    return decision
-
-
-async def if_declined(
-    context: Context, meeting: Meeting, decision: Decision, origin: Origin, position: int = 0
-) -> Decision:
-    """`decision`, with the end of the meeting in it where all have declined: an outcome of its own, the same commit."""
-    ended = thresholds.when_declined(meeting, origin.at)
-    if ended is None:
-        return decision
-    after = await applied(context, meeting, meeting.organizer, meeting.uid, ended)
-    await dispatch(context, after, ended, origin, whole=True)
-    context.batch.outcome(OutcomeRow(origin.entry, position, ended, origin.at))
-    return _together(decision, ended)
-
-
-def _together(decision: Decision, then: Decision) -> Decision:
-    """The one result of a message that had two effects."""
-    return replace(decision, changes=(*decision.changes, *then.changes), sends=(*decision.sends, *then.sends))
-
-
-async def _all_of(context: Context, meeting: Meeting) -> Meeting:
-    await context.batch.gather([Want(meeting.organizer, meeting.uid, everything=True)])
-    whole = context.batch.meeting(meeting.organizer, meeting.uid)
-    assert whole is not None  # noqa: S101 - it was there a line ago
-    return whole
+        decision = together(decision, accepted)
+    return await by_itself(context, meeting, decision, origin, position) if meeting.policy else decision
 
 
 def latest(meeting: Meeting, attendee: str | None, rid: str | None, id_: int = 0) -> Proposal | None:
@@ -270,7 +139,7 @@ async def reopen(context: Context, organizer: str, held: HeldMail, policy: Polic
 
 
 def deeper(batch: Batch, job: Job, policy: Policy) -> list[Want]:
-    """What can only be named once the meeting is known: the override at R, and to whom its sender had delegated."""
+    """What can only be named once the meeting is known: the override at R, delegates and delegators of its sender."""
     found: list[Want] = []
     if job.reading is None or not isinstance(job.order, Mail):
         return found
@@ -287,12 +156,12 @@ def deeper(batch: Batch, job: Job, policy: Policy) -> list[Want]:
                 rid = None  # decide says so again, by name
             if rid and message.rid is not None and rid != message.rid.rid:
                 found.append(Want(name, message.uid, rids=frozenset({rid})))
-            # Who takes a delegation back changes the row of the delegate, too.
+            # Who takes a delegation back changes the delegate's row; a delegate who declines is told to the delegator.
             mine = who.wanted(message, job.reading.evidence, policy)
-            rows = (row for (_, address), row in meeting.attendees.items() if address in mine)
-            delegates = frozenset(delegate for row in rows for delegate in row.delegated_to)
-            if delegates:
-                found.append(Want(name, message.uid, delegates))
+            rows = [row for (_, address), row in meeting.attendees.items() if address in mine]
+            others = frozenset(name for row in rows for name in (*row.delegated_to, *row.delegated_from))
+            if others:
+                found.append(Want(name, message.uid, others))
     return found
 
 

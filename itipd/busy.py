@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from itipd.applying import Context
+from itipd.carrying import Context
 from itipd.itip import freebusy, who
 from itipd.itip.model import CalAddress, Decision, Evidence, Message, Send
 from itipd.itip.recurrence import TooCostly

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from itipd.applying import Context, Job, applied, dispatch, if_declined, latest, put, record, reopen
+from itipd.applying import latest, put, reopen
+from itipd.by_itself import if_declined
+from itipd.carrying import Context, Job, applied, dispatch, record
 from itipd.itip import case, organize, own_policy, thresholds
 from itipd.itip.model import Decision, Meeting, Policy
 from itipd.itip.outcomes import Outcome, Reason

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from itipd.applying import FEW, Context, Job, decided, delegators, put, record
+from itipd.applying import FEW, decided, delegators, put
 from itipd.busy import busy_time
+from itipd.carrying import Context, Job, record
 from itipd.itip import case, freebusy, organize, who
 from itipd.itip.addresses import canonical, served, strip_tag, tag
 from itipd.itip.bounced import bounced
@@ -120,6 +121,8 @@ async def _report(context: Context, mail: Mail, report: Report, organizer: str) 
         return bounced(None, replace(report, uid=None))
     mine = next((one for one in sent if one.recipient in (report.recipient, report.final)), None)
     if mine is None and tokens:
+        if report.guessed:  # an automatic reply to the return path may have any address in its words
+            return bounced(None, replace(report, uid=None))
         mine = sent[0]  # the token names the delivery, whatever the recipient's own server calls the address
     uid = mine.uid if mine is not None else report.uid
     if uid is None:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from itipd.config import Config
 from itipd.inbox import Inbox
 from itipd.itip.attendance import status
 from itipd.orders import Mail, unpack

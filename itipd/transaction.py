@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from itipd.applying import Context, Job, candidates, deeper
+from itipd.applying import deeper
+from itipd.carrying import Context, Job, candidates
 from itipd.commands import decide_order
 from itipd.itip import freebusy, organize, who
 from itipd.itip.model import Incoming, Message, Policy

@@ -35,7 +35,7 @@ def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{request.getfixturevalue('tmp_path') / 'itipd.db'}"
         return
-    yield from _new_database(request.getfixturevalue("postgres_server"))
+    yield from new_database(request.getfixturevalue("postgres_server"))
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     """The URL of a new PostgreSQL database, for what only it can do."""
-    yield from _new_database(postgres_server)
+    yield from new_database(postgres_server)
 
 
 @pytest.fixture
@@ -58,7 +58,8 @@ async def store(store_url: str) -> AsyncIterator[Store]:
     await opened.close()
 
 
-def _new_database(server: PostgresServer) -> Iterator[str]:
+def new_database(server: PostgresServer) -> Iterator[str]:
+    """The URL of a new database on the server, dropped afterwards."""
     import psycopg
 
     name = f"itipd_{uuid.uuid4().hex}"

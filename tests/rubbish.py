@@ -130,11 +130,16 @@ def multipart(kit: Kit, *parts: bytes, kind: bytes = b"mixed", boundary: bytes =
 def deep(kit: Kit, levels: int) -> bytes:
     """`levels` multiparts in each other, the calendar in the innermost."""
     out = [kit.headers(b'Content-Type: multipart/mixed; boundary="b0"'), b"\r\n"]
-    for level in range(levels):
-        out.append(b'--b%d\r\nContent-Type: multipart/mixed; boundary="b%d"\r\n\r\n' % (level, level + 1))
+    inner = b'--b%d\r\nContent-Type: multipart/mixed; boundary="b%d"\r\n\r\n'
+    out += [inner % (level, level + 1) for level in range(levels)]
     out.append(b"--b%d\r\nContent-Type: text/calendar\r\n\r\n" % levels + kit.reply())
     out += [b"\r\n--b%d--\r\n" % level for level in range(levels, -1, -1)]
     return b"".join(out)
+
+
+def reply_with(*lines: str, **words: str | int) -> Make:
+    """A reply with these lines."""
+    return lambda kit: kit.calendar(*lines, **words)
 
 
 def many_parts(kit: Kit, count: int) -> bytes:
@@ -155,9 +160,7 @@ IN_BOMB_ZONE = "RECURRENCE-ID;TZID=Bomb:20270105T100000"
 
 def in_zone(*rules: str, observances: int = 1) -> Make:
     """A reply to an instance whose RECURRENCE-ID stands in a hostile time zone."""
-    return lambda kit: kit.calendar(
-        IN_BOMB_ZONE, uid=SERIES, sequence=1, before=zone(*rules, observances=observances)
-    )
+    return lambda kit: kit.calendar(IN_BOMB_ZONE, uid=SERIES, sequence=1, before=zone(*rules, observances=observances))
 
 
 def in_charset(charset: str, data: Callable[[bytes], bytes] | None = None) -> Make:
@@ -171,7 +174,10 @@ def in_charset(charset: str, data: Callable[[bytes], bytes] | None = None) -> Ma
 def padded(kit: Kit, size: int, filler: bytes, *, calendar: bool = False) -> bytes:
     """A mail of exactly `size` octets, made of `filler`."""
     if calendar:
-        head, tail = kit.mail(kit.reply().removesuffix(b"END:VEVENT\r\nEND:VCALENDAR\r\n")), b"END:VEVENT\r\nEND:VCALENDAR\r\n"
+        head, tail = (
+            kit.mail(kit.reply().removesuffix(b"END:VEVENT\r\nEND:VCALENDAR\r\n")),
+            b"END:VEVENT\r\nEND:VCALENDAR\r\n",
+        )
     else:
         head, tail = kit.headers(b"Content-Type: text/plain") + b"\r\n", b""
     room = size - len(head) - len(tail)
@@ -262,7 +268,9 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
     ),
     "message external": (
         NOTHING,
-        lambda kit: kit.mail(b"", kind=b"Content-Type: message/external-body; access-type=local-file; name=/etc/passwd"),
+        lambda kit: kit.mail(
+            b"", kind=b"Content-Type: message/external-body; access-type=local-file; name=/etc/passwd"
+        ),
     ),
     "digest": (NOTHING, lambda kit: multipart(kit, b"\r\n" + kit.calendar(), kind=b"digest")),
     # -- broken calendars
@@ -315,7 +323,10 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
         lambda kit: kit.mail(b"QkVH*SU46VkNB\r\nTEVOR\r\n", b"Content-Transfer-Encoding: base64"),
     ),
     "base64 of one letter": (NOTHING, lambda kit: kit.mail(b"Q", b"Content-Transfer-Encoding: base64")),
-    "a transfer encoding nobody knows": (APPLIED, lambda kit: kit.mail(kit.reply(), b"Content-Transfer-Encoding: x-uu;")),
+    "a transfer encoding nobody knows": (
+        APPLIED,
+        lambda kit: kit.mail(kit.reply(), b"Content-Transfer-Encoding: x-uu;"),
+    ),
     "quoted printable of equal signs": (
         MALFORMED,
         lambda kit: kit.mail(b"=" * 500_000, b"Content-Transfer-Encoding: quoted-printable"),
@@ -330,7 +341,10 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
     ),
     "environment of the process": (MALFORMED, lambda kit: kit.mail(b"/proc/self/environ")),
     "path of the passwords": (MALFORMED, lambda kit: kit.mail(b"/etc/passwd\r\n")),
-    "a path in ATTACH": (APPLIED, lambda kit: kit.calendar("ATTACH:file:///proc/self/environ", "URL:file:///etc/passwd")),
+    "a path in ATTACH": (
+        APPLIED,
+        lambda kit: kit.calendar("ATTACH:file:///proc/self/environ", "URL:file:///etc/passwd"),
+    ),
     # -- too much of it
     "1,500 levels": (TOO_LARGE, lambda kit: deep(kit, 1500)),
     "20 levels": (APPLIED, lambda kit: deep(kit, 19)),
@@ -346,24 +360,32 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
     "20 kB of quotes in From": (NOTHING, lambda kit: kit.mail(b"x\r\n", b"From: " + b'"' * 20_000, kind=b"X: y")),
     "20 kB of quotes in a calendar": (
         APPLIED,
-        lambda kit: kit.calendar(attendee='ATTENDEE;CN=' + '"' * 20_001 + f";PARTSTAT=ACCEPTED:mailto:{KIM}"),
+        lambda kit: kit.calendar(attendee="ATTENDEE;CN=" + '"' * 20_001 + f";PARTSTAT=ACCEPTED:mailto:{KIM}"),
     ),
     "16 kB of semicolons": (
         NOTHING,
         lambda kit: kit.mail(b"x\r\n", kind=b"Content-Type: text/calendar" + b";" * 16_000),
     ),
-    "4 kB of semicolons": (APPLIED, lambda kit: kit.mail(kit.reply(), kind=b"Content-Type: text/calendar" + b";" * 4_000)),
+    "4 kB of semicolons": (
+        APPLIED,
+        lambda kit: kit.mail(kit.reply(), kind=b"Content-Type: text/calendar" + b";" * 4_000),
+    ),
     "8 kB of encoded words": (
         NOTHING,
         lambda kit: kit.mail(b"x\r\n", b"Subject: " + b"=?utf-8?q?=41?= " * 500, kind=b"Content-Type: text/plain"),
     ),
     "8 kB of open brackets": (
         NOTHING,
-        lambda kit: kit.mail(b"x\r\n", b"To: " + b"(" * 8_000, b"Cc: " + b"<" * 8_000, kind=b"Content-Type: text/plain"),
+        lambda kit: kit.mail(
+            b"x\r\n", b"To: " + b"(" * 8_000, b"Cc: " + b"<" * 8_000, kind=b"Content-Type: text/plain"
+        ),
     ),
     "600 headers": (TOO_LARGE, lambda kit: kit.mail(b"x", *[b"X-A: b"] * 600, kind=b"X: y")),
     "a header of 1 MB": (TOO_LARGE, lambda kit: kit.mail(b"x", b"Subject: " + b"x" * 1_000_000, kind=b"X: y")),
-    "a folded header of 1 MB": (TOO_LARGE, lambda kit: kit.mail(b"x", b"Subject: x" + b"\r\n x" * 250_000, kind=b"X: y")),
+    "a folded header of 1 MB": (
+        TOO_LARGE,
+        lambda kit: kit.mail(b"x", b"Subject: x" + b"\r\n x" * 250_000, kind=b"X: y"),
+    ),
     "a loop of 60 hops": (REFUSED, lambda kit: b"Received: from x by y\r\n" * 60 + kit.calendar()),
     "just under 10 MB of text": (NOTHING, lambda kit: padded(kit, LIMIT - 2, b"x" * 76 + b"\r\n")),
     "just over 10 MB of text": (REFUSED, lambda kit: padded(kit, LIMIT + 2, b"x" * 76 + b"\r\n")),
@@ -452,7 +474,7 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
     "a report with 60 kB between": (NOTHING, report(1, b"X: y\r\n\r\n" * 10_000)),
     # -- rules and zones
     **{
-        f"rule {rule}": (APPLIED, lambda kit, rule=rule: kit.calendar(f"RRULE:{rule}", "DTSTART:19700101T000000Z"))
+        f"rule {rule}": (APPLIED, reply_with(f"RRULE:{rule}", "DTSTART:19700101T000000Z"))
         for rule in (
             "FREQ=SECONDLY",
             "FREQ=SECONDLY;INTERVAL=0",
@@ -490,60 +512,100 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
     **{
         f"zone called {tzid[:30]}": (
             ("no_action/unknown_instance",),
-            lambda kit, tzid=tzid: kit.calendar(f'RECURRENCE-ID;TZID="{tzid}":20270105T100000', uid=SERIES, sequence=1),
+            reply_with(f'RECURRENCE-ID;TZID="{tzid}":20270105T100000', uid=SERIES, sequence=1),
         )
         for tzid in ("America", "../../../../etc/passwd", "/proc/self/environ", "x" * 100_000, "\u202eLondon", ".", "")
     },
     # -- octets
     "NUL everywhere": (
         APPLIED,
-        lambda kit: kit.mail(kit.reply("COMMENT:a\0b", attendee=b"ATTENDEE;CN=\0K;PARTSTAT=ACC\0EPTED:mailto:\0" + KIM.encode())),
+        lambda kit: kit.mail(
+            kit.reply("COMMENT:a\0b", attendee=b"ATTENDEE;CN=\0K;PARTSTAT=ACC\0EPTED:mailto:\0" + KIM.encode())
+        ),
     ),
     "NUL in headers": (APPLIED, lambda kit: kit.mail(kit.reply(), b"Subject: a\0b", b"X-Mailer: \0")),
     "NUL in UID": (("held/unknown_meeting",), lambda kit: kit.calendar(f"UID:n\0{kit.number}", uid=None)),
-    "controls in UID": (("held/unknown_meeting",), lambda kit: kit.calendar(b"UID:\x1b[2J\x07\x9b\xc2\x85%d" % kit.number, uid=None)),
+    "controls in UID": (
+        ("held/unknown_meeting",),
+        lambda kit: kit.calendar(b"UID:\x1b[2J\x07\x9b\xc2\x85%d" % kit.number, uid=None),
+    ),
     "lone surrogates": (
         APPLIED,
         lambda kit: kit.mail(
-            kit.reply(b"COMMENT:\xed\xa0\x80\xed\xbf\xbf", b"SUMMARY:\xed\xa0\x80", attendee=b"ATTENDEE;CN=\xed\xa0\x80;PARTSTAT=ACCEPTED:mailto:" + KIM.encode())
+            kit.reply(
+                b"COMMENT:\xed\xa0\x80\xed\xbf\xbf",
+                b"SUMMARY:\xed\xa0\x80",
+                attendee=b"ATTENDEE;CN=\xed\xa0\x80;PARTSTAT=ACCEPTED:mailto:" + KIM.encode(),
+            )
         ),
     ),
-    "lone surrogates in UID": (("held/unknown_meeting",), lambda kit: kit.calendar(b"UID:\xed\xa0\x80%d" % kit.number, uid=None)),
-    "lone surrogates in headers": (NOTHING, lambda kit: kit.mail(b"x", b"Subject: \xed\xa0\x80", kind=b"Content-Type: text/plain")),
+    "lone surrogates in UID": (
+        ("held/unknown_meeting",),
+        lambda kit: kit.calendar(b"UID:\xed\xa0\x80%d" % kit.number, uid=None),
+    ),
+    "lone surrogates in headers": (
+        NOTHING,
+        lambda kit: kit.mail(b"x", b"Subject: \xed\xa0\x80", kind=b"Content-Type: text/plain"),
+    ),
     "lone surrogates in UTF-16": (
         APPLIED,
         in_charset("utf-16", lambda data: data.decode().encode("utf-16").replace(b"X\0X\0", b"\0\xd8\0\xd8")),
     ),
     "not UTF-8 at all": (APPLIED, lambda kit: kit.calendar(b"COMMENT:" + bytes(range(128, 256)))),
-    "overlong UTF-8": (("held/unknown_meeting",), lambda kit: kit.calendar(b"UID:\xc0\xae\xc0\xae\xf8\x88\x80\x80\x80%d" % kit.number, uid=None)),
+    "overlong UTF-8": (
+        ("held/unknown_meeting",),
+        lambda kit: kit.calendar(b"UID:\xc0\xae\xc0\xae\xf8\x88\x80\x80\x80%d" % kit.number, uid=None),
+    ),
     "combining marks without end": (APPLIED, lambda kit: kit.calendar("COMMENT:e" + "\u0301" * 100_000)),
     "direction marks": (APPLIED, lambda kit: kit.calendar("COMMENT:\u202egnp.exe\u2066", f"SUMMARY:{chr(0xFEFF)}")),
     **{
         f"charset {name}": (APPLIED, in_charset(name))
         for name in (
             *("x-klingon", "utf-7", "rot13", "zlib_codec", "base64", "idna", "punycode", "unicode_escape", "hex"),
-            *("utf-8; charset=utf-16", "''", '"', "../../etc/passwd", "=?utf-8?q?utf-8?=", "a" * 3000, "undefined", "mbcs"),
+            *(
+                "utf-8; charset=utf-16",
+                "''",
+                '"',
+                "../../etc/passwd",
+                "=?utf-8?q?utf-8?=",
+                "a" * 3000,
+                "undefined",
+                "mbcs",
+            ),
         )
     },
     "charset utf-16 that is true": (APPLIED, in_charset("utf-16", lambda data: data.decode().encode("utf-16"))),
     "charset utf-32 that is true": (APPLIED, in_charset("utf-32", lambda data: data.decode().encode("utf-32"))),
-    "charset iso-2022-jp of open escapes": (APPLIED, in_charset("iso-2022-jp", lambda data: data.replace(b"XX", b"\x1b$B"))),
+    "charset iso-2022-jp of open escapes": (
+        APPLIED,
+        in_charset("iso-2022-jp", lambda data: data.replace(b"XX", b"\x1b$B")),
+    ),
     # -- what would write headers of its own
     "injection in SUMMARY and COMMENT": (
         ("updated/proposal",),
-        lambda kit: kit.calendar(f"SUMMARY:{INJECTED}", f"COMMENT:{INJECTED}", f"LOCATION:{INJECTED}", "DTSTART:20270106T090000Z", method="COUNTER"),
+        lambda kit: kit.calendar(
+            f"SUMMARY:{INJECTED}",
+            f"COMMENT:{INJECTED}",
+            f"LOCATION:{INJECTED}",
+            "DTSTART:20270106T090000Z",
+            method="COUNTER",
+        ),
     ),
     "injection in UID": (("held/unknown_meeting",), lambda kit: kit.calendar(uid=f"{INJECTED}{kit.number}")),
     "injection in CN": (
         APPLIED,
-        lambda kit: kit.calendar(attendee=f'ATTENDEE;CN="evil^nBcc: mallory@example.net";PARTSTAT=ACCEPTED:mailto:{KIM}'),
+        lambda kit: kit.calendar(
+            attendee=f'ATTENDEE;CN="evil^nBcc: mallory@example.net";PARTSTAT=ACCEPTED:mailto:{KIM}'
+        ),
     ),
     "bare CR in UID": (("held/unknown_meeting",), lambda kit: kit.calendar(b"UID:" + FEED, uid=None)),
     "bare CR in COMMENT": (APPLIED, lambda kit: kit.calendar(b"COMMENT:" + FEED)),
     "bare CR in headers": (APPLIED, lambda kit: kit.mail(kit.reply(), b"Subject: " + FEED)),
     "injection in a stale reply": (
         ("no_action/stale_sequence",),
-        lambda kit: kit.calendar(f"COMMENT:{INJECTED}", sequence=0, attendee=f'ATTENDEE;CN="{INJECTED}";PARTSTAT=ACCEPTED:mailto:{KIM}'),
+        lambda kit: kit.calendar(
+            f"COMMENT:{INJECTED}", sequence=0, attendee=f'ATTENDEE;CN="{INJECTED}";PARTSTAT=ACCEPTED:mailto:{KIM}'
+        ),
     ),
     "injection in a refresh": (
         ("no_action/refresh",),
@@ -557,7 +619,10 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
     ),
     # -- who it is
     **{
-        f"attendee {value[:40]}": (("error/no_attendee",), lambda kit, value=value: kit.calendar(attendee=f"ATTENDEE;PARTSTAT=ACCEPTED:{value}"))
+        f"attendee {value[:40]}": (
+            ("error/no_attendee",),
+            reply_with(attendee=f"ATTENDEE;PARTSTAT=ACCEPTED:{value}"),
+        )
         for value in (
             f"mailto:{KIM}?cc=mallory@example.net",
             f"mailto:{KIM}%0d%0aBcc:mallory@example.net",
@@ -569,11 +634,19 @@ _CORPUS: dict[str, tuple[tuple[str, ...], Make]] = {
             "mailto:kim@" + "xn--" * 60,
         )
     },
-    "somebody who was never invited": (("held/sender_unproven",), lambda kit: kit.calendar(attendee="ATTENDEE;PARTSTAT=ACCEPTED:mailto:mallory@example.net")),
-    "From with two people": (("held/sender_unproven",), lambda kit: kit.mail(kit.reply()).replace(b"From: ", b"From: a@example.net, ", 1)),
+    "somebody who was never invited": (
+        ("held/sender_unproven",),
+        lambda kit: kit.calendar(attendee="ATTENDEE;PARTSTAT=ACCEPTED:mailto:mallory@example.net"),
+    ),
+    "From with two people": (
+        ("held/sender_unproven",),
+        lambda kit: kit.mail(kit.reply()).replace(b"From: ", b"From: a@example.net, ", 1),
+    ),
     "From that deceives": (
         ("held/sender_unproven",),
-        lambda kit: kit.mail(kit.reply()).replace(b"From: " + KIM.encode(), b"From: kim@example.org <mallory@example.net>", 1),
+        lambda kit: kit.mail(kit.reply()).replace(
+            b"From: " + KIM.encode(), b"From: kim@example.org <mallory@example.net>", 1
+        ),
     ),
 }
 

@@ -343,6 +343,16 @@ WORDS = [
     ("CANCEL", "cancelled", "", ("STATUS:CANCELLED",), "Cancelled: Planning", "Meetings has cancelled this event:"),
     ("CANCEL", "cancelled", "20261201", ("STATUS:CANCELLED",), "Cancelled: Planning", "the rest of the series stays:"),
     ("CANCEL", "uninvited", "", (), "Cancelled: Planning", "Meetings has taken you off the guest list of this event:"),
+    ("CANCEL", "all_declined", "", ("STATUS:CANCELLED",), "Cancelled: Planning", "Nobody can come, so this event is"),
+    ("CANCEL", "too_few_accepted", "", ("STATUS:CANCELLED",), "Cancelled: Planning", "Too few have accepted, so this"),
+    (
+        "REQUEST",
+        "answers_published",
+        "",
+        (),
+        "Who is coming: Planning",
+        "These are the answers that Meetings has so far:",
+    ),
     ("CANCEL", "party_crasher", "", (), "Cancelled: Planning", "You are not on the guest list of this event:"),
     ("DECLINECOUNTER", "proposal", "", (), "Proposal declined: Planning", "Meetings has declined your proposal;"),
     ("PUBLISH", "registered", "", (), "Planning", "Meetings sends you this:"),
@@ -351,12 +361,12 @@ WORDS = [
 
 @pytest.mark.parametrize(("method", "reason", "rid", "lines", "subject", "intro"), WORDS)
 def test_words(method: str, reason: str, rid: str, lines: tuple[str, ...], subject: str, intro: str) -> None:
-    """Subject and first sentence tell what happened; an answer is asked for in a REQUEST only."""
+    """Subject and first sentence tell what happened; an answer is asked for in a REQUEST that wants one."""
     raw = compose(mail(method, reason=reason, rid=rid, calendar=calendar(method, lines=lines)))
     assert read(raw)["Subject"] == subject
     plain = text_of(raw, "plain")
     assert intro in plain.splitlines()[0]
-    assert ("Please answer with" in plain) == (method == "REQUEST")
+    assert ("Please answer with" in plain) == (method == "REQUEST" and reason != "answers_published")
 
 
 def timed(*lines: str) -> str:

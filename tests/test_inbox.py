@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from itipd import transaction
-from itipd.applying import Context
 from itipd.benchmark.mails import ORGANIZER, Letter, calendar, guest, letters, uid
+from itipd.carrying import Context
 from itipd.config import Config
 from itipd.inbox import ATTEMPTS, AcceptHeld, Inbox, InboxFullError, Mail, Put, Receipt
 from itipd.itip.incoming import incoming

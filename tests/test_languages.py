@@ -299,6 +299,40 @@ def test_tasks(method: str, reason: str, subject: str, intro: str) -> None:
     assert text_of(raw, "plain").startswith(intro)
 
 
+BUSY = """BEGIN:VCALENDAR
+METHOD:REPLY
+BEGIN:VFREEBUSY
+UID:asked
+DTSTART:20261201T000000Z
+DTEND:20261208T000000Z
+{periods}END:VFREEBUSY
+END:VCALENDAR
+"""
+
+
+def busy(*periods: str) -> str:
+    """The text of a mail that answers a question for busy time."""
+    lines = "".join(f"FREEBUSY;FBTYPE=BUSY:{period}\n" for period in periods)
+    given = BUSY.format(periods=lines).replace("\n", "\r\n")
+    return text_of(compose(mail("REPLY", reason="freebusy", calendar=given, summary="Meetings")), "plain")
+
+
+def test_busy_time() -> None:
+    """A person who asked for busy time can read it without a calendar program."""
+    found = busy("20261201T090000Z/20261201T100000Z", "20261202T230000Z/20261203T010000Z")
+    assert found.startswith("Meetings is busy at these times:")
+    assert "Tuesday, 1 December 2026, 09:00–10:00 (UTC)" in found
+    assert "Wednesday, 2 December 2026, 23:00 – Thursday, 3 December 2026, 01:00 (UTC)" in found
+    assert found.count("2026") == 3
+
+
+def test_no_busy_time() -> None:
+    """Where there is none, the mail says so, and of which time."""
+    found = busy()
+    assert found.startswith("Meetings is not busy in this time:")
+    assert "Tuesday, 1 December 2026, 00:00 – Tuesday, 8 December 2026, 00:00 (UTC)" in found
+
+
 def test_language_without_words() -> None:
     """A language that there are no words for gives an English mail that says so."""
     raw = compose(mail(language="pt"))

@@ -1,7 +1,7 @@
 """Whatever is thrown at the mail doors: a named outcome or a clear refusal, soon, and nobody else notices.
 
-A real daemon takes all of `rubbish.corpus` over SMTP (a client it does not trust) and again over LMTP (one it does),
-while another client's ordinary replies come in on a connection of their own.
+A real daemon takes all of `rubbish.corpus` over SMTP (a client it does not trust) and again over LMTP (one it does), on
+each engine, while another client's ordinary replies come in on a connection of their own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import statistics
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pytest
 
 from itipd.benchmark.mails import ORGANIZER, calendar, letters
 from tests import rubbish
+from tests.conftest import ENGINES, new_database
 from tests.daemon import PATIENCE, Daemon
 from tests.rubbish import Rubbish
 
@@ -66,7 +68,7 @@ class Story:
     journal: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     log: str = ""
     code: int | None = None
-    caused: dict[str, int] = field(default_factory=dict)  # mails of ours that some over LMTP have caused
+    caused: dict[str, int] = field(default_factory=dict)  # mails of ours that some over SMTP have caused
     sent: int = 0
     outgoing: list[bytes] = field(default_factory=list)
 
@@ -117,7 +119,8 @@ class Other(threading.Thread):
                 else:
                     self.story.refused.append(f"{code} {text!r}")
                 if self.over.is_set():
-                    return self.client.quit()
+                    self.client.quit()
+                    return
                 time.sleep(0.005)
 
 
@@ -146,51 +149,68 @@ class Scales(threading.Thread):
             self.most = max(self.most, self.weigh())
 
 
-@pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    """The daemon's whole life; the tests look at one side of it each."""
+@pytest.fixture(scope="module", params=ENGINES)
+def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """The daemon's whole life, on each engine; the tests look at one side of it each."""
     if not Path("/proc/self/smaps_rollup").exists():
         pytest.skip("needs Linux's /proc to weigh a process")
-    return live(tmp_path_factory.mktemp("rubbish"))
+    folder = tmp_path_factory.mktemp("rubbish")
+    if request.param == "sqlite":
+        yield live(folder, ("smtp", "lmtp"))
+        return
+    for url in new_database(request.getfixturevalue("postgres_server")):
+        yield live(folder, ("smtp",), url)
 
 
-def live(folder: Path) -> Story:
+def live(folder: Path, doors: Sequence[str], database: str | None = None) -> Story:
     found = Story()
-    with Daemon(folder, config=CONFIG) as daemon:
+    with Daemon(folder, config=CONFIG, database=database) as daemon:
         for name, text in (("own.ics", rubbish.MEETINGS), ("other.ics", "".join(calendar(*ORDINARY)))):
             (folder / name).write_text(text, newline="")
             daemon.itipd("meeting", "put", str(folder / name), "--recorded")
         other = Other(daemon, found)
         other.start()
-        while len(found.ordinary) < 200:  # everything is loaded that ordinary work loads
+        while len(found.ordinary) < 200 and other.is_alive():  # everything is loaded that ordinary work loads
             time.sleep(0.05)
         scales = Scales(daemon.process.pid)
         scales.start()
         try:
-            for first, door in ((0, "smtp"), (10_000, "lmtp")):
-                client = Client(daemon, door)
-                for mail in rubbish.corpus(first):
-                    began = time.perf_counter()
-                    code, text = client.send(rubbish.KIM, mail.raw)
-                    found.thrown.append(Thrown(mail, door, code, text, time.perf_counter() - began))
-                client.quit()
+            for number_, door in enumerate(doors):
+                throw(daemon, door, 10_000 * number_, found)
         finally:
             for thread in (other, scales):
                 thread.over.set()
                 thread.join()
         found.memory = scales.before, scales.most, scales.weigh()
-        found.journal = {line["id"]: line["results"] for line in daemon.json("mail", "list")}
-        for one in found.thrown:
-            if one.door == "lmtp" and one.mail.name.startswith("200 days"):
-                (shown,) = daemon.json("mail", "show", str(number(one.text)))
-                found.caused[one.mail.name] = sum(len(send["to"]) for send in shown["send"])
-        while any(line["state"] != "sent" for line in daemon.json("outbox", "list")):
-            time.sleep(0.1)
-        found.sent = len(daemon.json("outbox", "list"))
+        look(daemon, found)
         found.code = daemon.stop()
     found.log = (folder / "daemon.log").read_bytes().decode()
     found.outgoing = [file.read_bytes() for file in (folder / "outgoing").glob("*.eml")]
     return found
+
+
+def throw(daemon: Daemon, door: str, first: int, found: Story) -> None:
+    """All of the corpus at one door."""
+    client = Client(daemon, door)
+    for mail in rubbish.corpus(first):
+        began = time.perf_counter()
+        code, text = client.send(rubbish.KIM, mail.raw)
+        found.thrown.append(Thrown(mail, door, code, text, time.perf_counter() - began))
+    client.quit()
+
+
+def look(daemon: Daemon, found: Story) -> None:
+    """What the commands say of it, once everything has left."""
+    end = time.monotonic() + PATIENCE
+    while waiting := [line for line in daemon.json("outbox", "list") if line["state"] != "sent"]:
+        assert time.monotonic() < end, waiting
+        time.sleep(0.1)
+    found.sent = len(daemon.json("outbox", "list"))
+    found.journal = {line["id"]: line["results"] for line in daemon.json("mail", "list")}
+    for one in found.thrown:
+        if one.door == "smtp" and one.mail.name.startswith("200 days"):
+            (shown,) = daemon.json("mail", "show", str(number(one.text)))
+            found.caused[one.mail.name] = sum(len(send["to"]) for send in shown["send"])
 
 
 def test_each_has_its_named_outcome(story: Story) -> None:
@@ -263,7 +283,7 @@ def test_no_mail_has_a_header_that_is_not_ours(story: Story) -> None:
     assert story.outgoing
     for raw in story.outgoing:
         mail = email.message_from_bytes(raw)
-        names = Counter(name.lower() for name in mail.keys())
+        names = Counter(name.lower() for name in mail)
         assert names.keys() <= HEADERS
         assert set(names.values()) == {1}
         assert mail["To"] in (rubbish.KIM, rubbish.LEE) or re.fullmatch(r"delegate\d+@example\.org", mail["To"])

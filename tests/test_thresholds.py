@@ -245,7 +245,7 @@ async def test_the_last_refusal_cancels(store: Store) -> None:
         history = await store.history(WE, "a")
         assert [(line["outcome"], line["reason"], line["mail"]) for line in history[:2]] == [
             ("updated", "replied", last.id),
-            ("cancelled", "all_declined", last.id),
+            ("cancelled", Reason.ALL_DECLINED, last.id),
         ]
         assert told(await says(inbox, BOB, "ACCEPTED", at=LATER)) == ["no_action/cancelled"]
     assert await outbox(store) == [

@@ -85,7 +85,7 @@ async def _explain(app: App, raw: bytes, at: datetime | None) -> None:
 
 async def _cases(inbox: Inbox, mail: Mail, reading: Reading) -> list[Case]:
     """What the inbox would decide now, in a transaction that is given up; a mail in the journal counts as new."""
-    from itipd.applying import Context, Job
+    from itipd.carrying import Context, Job
     from itipd.itip.decide import considered
     from itipd.itip.model import Message
     from itipd.transaction import process

@@ -145,8 +145,8 @@ def remind(app: App, uid: str, organizer: str | None) -> None:
 def own_policy(app: App, uid: str, words: tuple[str, ...], organizer: str | None) -> None:
     """Show a meeting's own policy, or set words of it; `NAME=` goes back to the configured one.
 
-    Besides the words of [policy]: cancel_when_declined=all|required|off; minimum_accepted=N with deadline=TIME, at which
-    the meeting is cancelled if fewer have accepted; publish_answers=MINUTES.
+    Besides those of [policy]: cancel_when_declined=all|required|off; minimum_accepted=N with deadline=TIME, when the
+    meeting is cancelled if fewer have accepted; publish_answers=MINUTES.
     """
     from itipd.orders import SetPolicy
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from itipd.itip import who
+from itipd.itip import lookup, who
 from itipd.itip.case import Case, current_sequence, partstat_of
 from itipd.itip.model import NEEDS_ACTION, Attendee, CalAddress, Change, Decision, PutAttendee, Send
 
@@ -36,7 +36,7 @@ def delegates_of(case: Case) -> tuple[str, ...]:
 def same_answer(case: Case, known: Attendee) -> bool:
     """The message says what is already known of this attendee on R."""
     return (
-        known.partstat == partstat_of(case.line)
+        partstat_of(case.line) in (None, known.partstat)
         and known.comment == comment_of(case)
         and (known.partstat != "DELEGATED" or known.delegated_to == delegates_of(case))
         and known.guests == guests_of(case.line)
@@ -71,12 +71,12 @@ def row_at(case: Case) -> Attendee:
 
 
 def stand_in(address: str, rid: str, for_: Attendee | None, reset: int, reset_at: datetime | None) -> Attendee:
-    """A row for somebody whom the organizer's text does not list; a delegate has the delegator's role and place."""
+    """A row for somebody whom the organizer's text does not list; a delegate has the delegator's role."""
     role = for_.params.get("ROLE") if for_ is not None else None
     return Attendee(
         address,
         rid,
-        position=for_.position if for_ is not None else LAST,
+        position=LAST,
         params={"ROLE": role} if role else {},
         listed=False,
         rsvp=True,
@@ -85,8 +85,8 @@ def stand_in(address: str, rid: str, for_: Attendee | None, reset: int, reset_at
     )
 
 
-def answered(case: Case) -> tuple[Attendee, Attendee]:
-    """(how the attendee stood at R, their row with this answer in it).
+def answered(case: Case) -> Attendee:
+    """Their row at R with this answer in it.
 
     A reply changes nothing but this: PARTSTAT, COMMENT, RSVP, delegation, SCHEDULE-STATUS, guests and, of a VTODO,
     PERCENT-COMPLETE and COMPLETED. Those whom the organizer does not list say their own name.
@@ -97,7 +97,7 @@ def answered(case: Case) -> tuple[Attendee, Attendee]:
         delegators = tuple(sorted({*row.delegated_from, *case.delegators}))
         row = replace(row, params={**row.params, **shown(line)}, delegated_from=delegators)
     sent_by = who.related(line, "SENT-BY", case.policy)
-    new = replace(
+    return replace(
         row,
         partstat=partstat_of(line) or NEEDS_ACTION,
         rsvp=(line.one("RSVP") or "").upper() == "TRUE",
@@ -109,7 +109,6 @@ def answered(case: Case) -> tuple[Attendee, Attendee]:
         percent_complete=message.percent_complete,
         completed=message.completed,
     )
-    return case.guest if case.guest is not None else replace(row, partstat=None), new
 
 
 def heard(case: Case) -> Attendee:
@@ -123,12 +122,15 @@ def heard(case: Case) -> Attendee:
     )
 
 
-def differences(case: Case, old: Attendee, new: Attendee) -> Iterator[Change]:
-    """What people would notice of an answer."""
+def differences(case: Case, row: Attendee) -> Iterator[Change]:
+    """What people would notice once `row` is theirs at R: nothing where a later THISANDFUTURE holds there."""
+    old = case.guest
+    new = lookup.standing({**case.rows, row.rid: row}, row.rid, None)
     for name in ("partstat", "comment", "delegated_to", "guests", "percent_complete"):
-        before, after = getattr(old, name), getattr(new, name)
-        if before != after:
-            yield Change(case.address, case.rid or "", name, _text(before), _text(after))
+        before = getattr(old, name) if old is not None else None
+        after = getattr(new, name)
+        if _text(before) != _text(after):
+            yield Change(case.address, row.rid, name, _text(before), _text(after))
 
 
 def _text(value: object) -> str | None:

@@ -37,19 +37,19 @@ def cancel(
     if rids:
         return _cancel_instances(meeting, now, rids, notify, sequence)
     zones = lookup.zones(meeting.zones)
-    number = max(sequence, meeting.sequence + 1)
+    # Above every override's, or a delayed REQUEST of one would bring its day back (RFC 5546 §4.2.9, §4.4.4).
+    number = max(sequence, highest(meeting) + 1)
     ended = replace(meeting, status=lookup.CANCELLED, sequence=number)
     writes: list[Write] = [PutMeeting(ended)]
     sends: list[Send] = []
     told: set[str] = set()
     for event in sorted(meeting.events.values(), key=lambda event: event.rid):
-        number_here = number if event.rid == "" else max(number, event.sequence + 1)
-        gone = replace(derive.with_status(event, lookup.CANCELLED), sequence=number_here, dtstamp=now)
+        gone = replace(derive.with_status(event, lookup.CANCELLED), sequence=number, dtstamp=now)
         writes.append(PutEvent(gone))
         rows = [row for row in meeting.attendees.values() if row.rid == event.rid]
         to = tuple(name for name in mailable(rows, meeting.organizer, everybody=True) if name not in told)
         if to and event.status != lookup.CANCELLED:
-            sends.append(Send("CANCEL", to, event.rid, number_here, Reason.CANCELLED.value, automatic=False))
+            sends.append(Send("CANCEL", to, event.rid, number, Reason.CANCELLED.value, automatic=False))
         if event.rid == "":
             told.update(to)
     writes += retired(meeting)
@@ -125,7 +125,7 @@ def uninvite(
         leaving = [row for row in lookup.guests_at(meeting, rid) if row.address in addresses]
         if not leaving:
             continue
-        number = max(sequence, meeting.sequence + 1, event.sequence + 1 if event is not None else 0)
+        number = max(sequence, (max(meeting.sequence, event.sequence if event else 0) if rid else highest(meeting)) + 1)
         writes += [] if rid else [PutMeeting(replace(meeting, sequence=number))]
         writes += [PutEvent(replace(event, sequence=number))] if event is not None else []
         writes += [PutAttendee(replace(row, removed=True)) for row in leaving]
@@ -154,6 +154,11 @@ def _off_instances(meeting: Meeting, addresses: Collection[str]) -> list[Write]:
         PutAttendee(replace(row, removed=True)) if row.rid in meeting.events else DropAttendee(row.rid, row.address)
         for row in rows
     ]
+
+
+def highest(meeting: Meeting) -> int:
+    """The highest SEQUENCE that anything of this meeting has had."""
+    return max([meeting.sequence, *(event.sequence for event in meeting.events.values())])
 
 
 def retired(meeting: Meeting, rid: str | None = None) -> list[Write]:

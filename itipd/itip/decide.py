@@ -11,7 +11,16 @@ from dataclasses import replace
 from datetime import datetime
 
 from itipd.itip import lookup, who
-from itipd.itip.answer import answered, delegates_of, differences, heard, row_at, same_answer, with_answer
+from itipd.itip.answer import (
+    answered,
+    comment_of,
+    delegates_of,
+    differences,
+    heard,
+    row_at,
+    same_answer,
+    with_answer,
+)
 from itipd.itip.case import (
     Case,
     current_rid,
@@ -29,7 +38,6 @@ from itipd.itip.delegation import chain, delegated
 from itipd.itip.model import (
     NEEDS_ACTION,
     Attendee,
-    Change,
     Decision,
     Evidence,
     Meeting,
@@ -235,17 +243,17 @@ def delegation_refused(case: Case) -> Decision | None:
 
 
 def no_partstat(case: Case) -> Decision | None:
-    """A REPLY whose ATTENDEE says nothing."""
-    if partstat_of(case.line) is not None:
+    """A REPLY whose ATTENDEE says nothing; with a REQUEST-STATUS it says that the REQUEST failed (RFC 5546 §3.2.3)."""
+    if partstat_of(case.line) is not None or case.message.request_status is not None:
         return None
     return of(case.message, Outcome.ERROR, Reason.NO_PARTSTAT, case, f"no PARTSTAT on ATTENDEE {case.line.address}")
 
 
 def replied(case: Case) -> Decision:
     """Otherwise: PARTSTAT, comment and revision are stored; who is delegated to becomes an attendee."""
-    old, row = answered(case)
-    row = _let_in(case, row)
-    writes, changes, sends = delegated(case, row)
+    failed = partstat_of(case.line) is None
+    row = _let_in(case, replace(heard(case), comment=comment_of(case)) if failed else answered(case))
+    writes, changes, sends = delegated(case, row) if not failed else ([], [], [])
     quirks: tuple[str, ...] = ()
     if case.revision.sequence > max(case.meeting.sequence, case.event.sequence if case.event else 0):
         quirks = ("future_sequence",)
@@ -253,7 +261,7 @@ def replied(case: Case) -> Decision:
     decision = replace(
         decision,
         quirks=(*decision.quirks, *quirks),
-        changes=(*_changes(case, old, row), *changes),
+        changes=(*differences(case, row), *changes),
         writes=(PutAttendee(row), *writes, *retire(case)),
         sends=tuple(sends),
     )
@@ -262,11 +270,6 @@ def replied(case: Case) -> Decision:
 
 def _let_in(case: Case, row: Attendee) -> Attendee:
     return replace(row, removed=False, invited=case.voucher is not None) if case.stranger else row
-
-
-def _changes(case: Case, old: Attendee, row: Attendee) -> Iterator[Change]:
-    """What changes at R by `row`: nothing where a later answer to this and all future instances holds there."""
-    return differences(case, old, lookup.standing({**case.rows, row.rid: row}, row.rid, None) or row)
 
 
 def _told(case: Case, decision: Decision, row: Attendee) -> Decision:
@@ -296,17 +299,15 @@ def refresh_of_stranger(case: Case) -> Decision | None:
 def counter(case: Case) -> Decision:
     """A known attendee's COUNTER, not stale: a proposal is stored, PARTSTAT taken if there is one (RFC 5546 §3.2.7)."""
     proposal = proposal_of(case)
-    old, row = answered(case)
-    if partstat_of(case.line) in (None, NEEDS_ACTION):
-        row = heard(case)
-    row = _let_in(case, row)
+    silent = partstat_of(case.line) in (None, NEEDS_ACTION)
+    row = _let_in(case, heard(case) if silent else answered(case))
     refuses = case.event is not None and (value_of(case.event.lines, "X-MICROSOFT-DISALLOW-COUNTER") or "").upper()
     declined = case.policy.counter == "decline" or refuses == "TRUE"
     if declined:
         proposal = replace(proposal, state="declined")
     decision = replace(
         of(case.message, Outcome.UPDATED, Reason.PROPOSAL, case, f"{words(case.revision)}, {proposal.state}"),
-        changes=tuple(_changes(case, old, row)),
+        changes=tuple(differences(case, row)),
         writes=(*retire(case), PutAttendee(row), PutProposal(proposal)),
     )
     if declined:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from itipd.itip import lookup
 from itipd.itip.answer import shown, stand_in
-from itipd.itip.case import Case, current_sequence
+from itipd.itip.case import Case, current_rid, current_sequence
 from itipd.itip.model import (
     NEEDS_ACTION,
     Attendee,
@@ -73,6 +73,11 @@ def delegated(case: Case, row: Attendee) -> tuple[list[Write], list[Change], lis
         changes.append(Change(name, rid, "delegated_from", None, ", ".join(delegate.delegated_from)))
         # SEQUENCE stays (RFC 5546 §2.1.4); the delegator may not have sent one.
         sends.append(Send("REQUEST", (name,), rid, current_sequence(case), Reason.REPLIED.value))
+    if row.partstat == "DECLINED" and (case.guest is None or case.guest.partstat != "DECLINED"):
+        # RFC 5546 §4.2.5: the delegator MUST be told when the delegate does not come.
+        for name in row.delegated_from:
+            if lookup.guest_at(case.meeting, name, rid) is not None:
+                sends.append(Send("REQUEST", (name,), current_rid(case), current_sequence(case), Reason.REPLIED.value))
     return writes, changes, sends
 
 

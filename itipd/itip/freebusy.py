@@ -23,7 +23,8 @@ LONGEST = timedelta(days=62)  # of the span that is answered; of a longer one th
 MOST_PERIODS = 500  # in one answer; where there are more it ends before the next
 MOST_MEETINGS = 1000  # that are looked at for one answer
 MOST_INSTANCES = 10_000  # of all of them
-DAY = timedelta(days=1)
+CHUNK = 250  # instances of a series that are looked for at once
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +123,19 @@ def busy(meetings: Iterable[Meeting], start: datetime, end: datetime) -> tuple[t
 
     `meetings` have all their events. The second value is before `end` where there were too many. Raises `TooCostly`.
     """
-    left = MOST_INSTANCES
     found: list[Period] = []
     for meeting in meetings:
-        for period in _periods(meeting, start, end, left):
-            left -= 1
+        for period in _periods(meeting, start, end):
             found.append(period)
-        if left <= 0:
-            raise TooCostly(f"more than {MOST_INSTANCES} instances of meetings in the span")
+            if len(found) > MOST_INSTANCES:
+                raise TooCostly(f"more than {MOST_INSTANCES} instances of meetings in the span")
     merged = _merged(found)
     if len(merged) > MOST_PERIODS:
         return tuple(merged[:MOST_PERIODS]), merged[MOST_PERIODS].start
     return tuple(merged), end
 
 
-def _periods(meeting: Meeting, start: datetime, end: datetime, limit: int) -> Iterator[Period]:
+def _periods(meeting: Meeting, start: datetime, end: datetime) -> Iterator[Period]:
     if meeting.status == lookup.CANCELLED or meeting.component != "VEVENT":
         return
     zones = lookup.zones(meeting.zones)
@@ -146,7 +145,7 @@ def _periods(meeting: Meeting, start: datetime, end: datetime, limit: int) -> It
             continue
         tentative = event.status == "TENTATIVE"
         recurs = rid == "" and bool(event.rrules or event.rdates)
-        for moment in _starts(event, zones, start - length, end, limit) if recurs else (event.start,):
+        for moment in _starts(event, zones, start - length, end) if recurs else (event.start,):
             if moment is None or (recurs and moment.rid in meeting.events):
                 continue  # the override speaks for it
             begins = _instant(moment)
@@ -154,11 +153,19 @@ def _periods(meeting: Meeting, start: datetime, end: datetime, limit: int) -> It
                 yield Period(max(begins, start), min(begins + length, end), tentative)
 
 
-def _starts(event: Event, zones: Zones, after: datetime, before: datetime, limit: int) -> list[Moment]:
+def _starts(event: Event, zones: Zones, after: datetime, before: datetime) -> Iterator[Moment]:
+    """The instances that begin in between, looked for a few at a time, as far as they are wanted."""
+    found: list[Moment] = []
     try:
-        return recurrence.expand(event, zones, after, limit, before)
+        while len(found) in (0, CHUNK):
+            found = recurrence.expand(event, zones, after, CHUNK, before)
+            yield from found
+            if not found:
+                return
+            after = _instant(found[-1]) + SECOND
     except TooCostly:  # one bad rule must not make all the rest unknown: of it only the first instance is known
-        return [event.start] if event.start is not None else []
+        if not found and event.start is not None:
+            yield event.start
 
 
 def _opaque(event: Event) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from itipd.itip.contentlines import parse_line
 from itipd.itip.model import NEEDS_ACTION, Attendee, Change, Event, PutAttendee, Write
 from itipd.itip.properties import split
 
@@ -28,8 +29,17 @@ class Guests:
 
 
 def asked(row: Attendee, at: datetime, sequence: int) -> Attendee:
-    """The row set back: NEEDS-ACTION, RSVP, and every answer to an earlier SEQUENCE is stale from now on."""
-    return replace(_silent(row), partstat=NEEDS_ACTION, rsvp=True, reset_sequence=sequence, reset_at=at)
+    """The row set back: NEEDS-ACTION, RSVP, and every answer to an earlier SEQUENCE is stale from now on.
+
+    A NON-PARTICIPANT without RSVP is only informed, and stays so (RFC 5546 §4.2.3).
+    """
+    rsvp = row.rsvp or role(row) != "NON-PARTICIPANT"
+    return replace(_silent(row), partstat=NEEDS_ACTION, rsvp=rsvp, reset_sequence=sequence, reset_at=at)
+
+
+def role(row: Attendee) -> str:
+    """ROLE, upper-case (RFC 5545 §3.2.16)."""
+    return (row.params.get("ROLE") or ("REQ-PARTICIPANT",))[0].upper()
 
 
 def following(row: Attendee, rid: str) -> Attendee:
@@ -88,7 +98,7 @@ def guest_list(
     listed = {row.address for row in new}
     for row in new:
         known = old.get(row.address)
-        forced = "SCHEDULE-FORCE-SEND" in row.params
+        forced = (row.params.get("SCHEDULE-FORCE-SEND") or ("",))[0].upper() == "REQUEST"
         params = {name: value for name, value in row.params.items() if name != "SCHEDULE-FORCE-SEND"}
         if forced:
             guests.forced.append(row.address)
@@ -144,27 +154,27 @@ def leaves(old: Mapping[str, Attendee], new: Iterable[Attendee]) -> bool:
 
 
 def unscheduled(row: Attendee) -> bool:
-    """SCHEDULE-AGENT says that somebody else sends to this attendee (RFC 6638 §7.1)."""
-    return (row.params.get("SCHEDULE-AGENT") or ("SERVER",))[0].upper() in ("CLIENT", "NONE")
+    """SCHEDULE-AGENT says that somebody else sends to this attendee; a word we do not know, too (RFC 6638 §7.1)."""
+    return (row.params.get("SCHEDULE-AGENT") or ("SERVER",))[0].upper() != "SERVER"
 
 
 def unscheduled_event(event: Event) -> bool:
     """The same on ORGANIZER: for the whole component."""
     for line in split(event.lines)[0]:
         if line[:9].upper() == "ORGANIZER":
-            head = line.upper().partition(":")[0]
-            return "SCHEDULE-AGENT=CLIENT" in head or "SCHEDULE-AGENT=NONE" in head
+            return (parse_line(line).one("SCHEDULE-AGENT") or "SERVER").upper() != "SERVER"
     return False
 
 
-def mailable(rows: Iterable[Attendee], organizer: str, *, everybody: bool = False) -> tuple[str, ...]:
+def mailable(
+    rows: Iterable[Attendee], organizer: str, *, everybody: bool = False, forced: Collection[str] = ()
+) -> tuple[str, ...]:
     """Who of these gets scheduling mail: not the organizer, nor NON-PARTICIPANTs without RSVP unless asked for."""
     found: dict[str, None] = {}
     for row in rows:
-        role = (row.params.get("ROLE") or ("REQ-PARTICIPANT",))[0].upper()
         if row.address == organizer or row.removed or unscheduled(row):
             continue
-        if role == "NON-PARTICIPANT" and not row.rsvp and not everybody:
+        if role(row) == "NON-PARTICIPANT" and not row.rsvp and not everybody and row.address not in forced:
             continue
         found[row.address] = None
     return tuple(found)

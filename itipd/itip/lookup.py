@@ -73,9 +73,9 @@ def rows_by_address(meeting: Meeting) -> dict[str, dict[str, Attendee]]:
     return found
 
 
-def place(row: Attendee) -> tuple[int, bool, str]:
-    """What guests are sorted by: as the organizer lists them, a delegate behind who delegated to them."""
-    return row.position, bool(row.delegated_from), row.address
+def place(row: Attendee) -> tuple[int, str]:
+    """What guests are sorted by: as the organizer lists them, then those whom no file lists."""
+    return row.position, row.address
 
 
 def answer_at(rows: Rows, rid: str) -> Attendee | None:

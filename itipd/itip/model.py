@@ -144,6 +144,7 @@ class Report:
     message_id: str | None = None  # of the returned mail
     uid: str | None = None  # of the returned calendar
     rid: str | None = None
+    guessed: bool = False  # read out of words, not of the fields of RFC 3464
 
 
 @dataclass(frozen=True, slots=True)

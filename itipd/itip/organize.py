@@ -11,7 +11,7 @@ from datetime import datetime
 
 from itipd.itip import derive, lookup, who
 from itipd.itip.addresses import served
-from itipd.itip.cancelling import cancel, instance_at, not_found, retired, uninvite
+from itipd.itip.cancelling import cancel, highest, instance_at, not_found, retired, uninvite
 from itipd.itip.case import for_meeting
 from itipd.itip.compare import difference
 from itipd.itip.guests import guest_list, mailable, unscheduled_event
@@ -124,7 +124,7 @@ def register(
     """A new meeting; its SEQUENCE is everybody's reset sequence. A UID used again starts above its last one."""
     events = {event.rid: event for event in incoming.events}
     lead = events.get("") or incoming.events[0]
-    least = 0 if before is None else before.sequence if recorded else before.sequence + 1
+    least = 0 if before is None else highest(before) + (0 if recorded else 1)
     sequence = max(lead.sequence, least)
     meeting = Meeting(
         organizer=organizer,

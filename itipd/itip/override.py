@@ -70,7 +70,7 @@ def _tell_override(
 ) -> None:
     organizer = plan.meeting.organizer
     rows = [*plan.at(new.rid), *_unlisted(plan, new.rid)]
-    current = [name for name in mailable(rows, organizer) if name not in plan.told]
+    current = [name for name in mailable(rows, organizer, forced=guests.forced) if name not in plan.told]
     if new.status == lookup.CANCELLED:
         if diff.status:
             old = [name for name in mailable(before, organizer) if name not in plan.told]

@@ -90,8 +90,9 @@ def component(child: Component, method: str, zones: Zones, calendar_quirks: list
     attendees = _attendees(child, quirks)
     if not attendees:
         return Fault(Outcome.ERROR, Reason.NO_ATTENDEE, method, uid, "no ATTENDEE with an address", tuple(quirks))
-    if len(attendees) > (MAX_ATTENDEES if method == "COUNTER" else MAX_REPLY_ATTENDEES):
-        detail = f"{len(attendees)} ATTENDEEs in a {method}, at most {MAX_REPLY_ATTENDEES} are read"
+    most = MAX_ATTENDEES if method == "COUNTER" else MAX_REPLY_ATTENDEES
+    if len(attendees) > most:
+        detail = f"{len(attendees)} ATTENDEEs in a {method}, at most {most} are read"
         return Fault(Outcome.ERROR, Reason.TOO_LARGE, method, uid, detail, tuple(quirks))
     organizer = child.first("ORGANIZER")
     if organizer is None:

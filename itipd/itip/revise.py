@@ -122,8 +122,11 @@ def _series(plan: Plan, new: Event, events: Mapping[str, Event]) -> None:
     back = [rid for rid in gone if _goes_back(plan, new, rid)]  # moved overrides: their time changes, too
     matters = rises(diff, plan.policy) or bool(back)
     # CANCEL goes with SEQUENCE+1, also to a removed attendee; nobody's answer is reset by it (RFC 5546 §3.2.5).
-    ours = max([plan.meeting.sequence, *(plan.events[rid].sequence for rid in gone)])
-    plan.sequence = next_sequence(plan, ours, new, rises=matters or leaves(rows, listed))
+    # A delayed REQUEST of an override must not bring back what is taken away: above those, too (§4.2.9, §4.4.4).
+    off = leaves(rows, listed)
+    above = plan.events if off else gone
+    ours = max([plan.meeting.sequence, *(plan.events[rid].sequence for rid in above)])
+    plan.sequence = next_sequence(plan, ours, new, rises=matters or off)
     plan.significant |= matters
     plan.visible |= diff.visible or bool(gone)
     plan.changes += changes(old, new)
@@ -140,7 +143,7 @@ def _series(plan: Plan, new: Event, events: Mapping[str, Event]) -> None:
     plan.take(guests)
     plan.gone = {*guests.removed, *guests.withdrawn}
     _forget_answers(plan, {*plan.gone, *guests.added})
-    current = mailable(plan.at(""), plan.meeting.organizer)
+    current = mailable(plan.at(""), plan.meeting.organizer, forced=guests.forced)
     only_out = diff.only_instances_out and set(gone) <= set(diff.dropped) and plan.notify != "all"
     if plan.notify == "all" or ((diff.visible or gone) and not only_out):
         to = list(current)

@@ -145,7 +145,7 @@ def _observance(
     kind = "DAYLIGHT" if summer else "STANDARD"
     lines = [f"BEGIN:{kind}", f"DTSTART:{onsets[0]:%Y%m%dT%H%M%S}"]
     lines += [f"RRULE:{rule}"] if rule else []
-    lines += [f"RDATE:{','.join(f'{onset:%Y%m%dT%H%M%S}' for onset in onsets[1:])}"] if onsets[1:] else []
+    lines += [f"RDATE:{onset:%Y%m%dT%H%M%S}" for onset in onsets[1:]]  # a line for each: vobject reads no list
     return [
         *lines,
         f"TZOFFSETFROM:{_text(before)}",

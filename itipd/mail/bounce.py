@@ -1,4 +1,4 @@
-"""Delivery reports: who was not reached, and why (RFC 3464, RFC 6533, RFC 3461; rules.md §11).
+"""Delivery reports: who was not reached, and why (RFC 3464, RFC 6533, RFC 3461).
 
 A pure reading of what the report says. Whether it is genuine (the token in its recipient address) is not known here,
 and nothing is changed here. Works without the returned message; opens it only for its Message-ID and its calendar's
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itipd.itip.addresses import canonical
 from itipd.itip.model import Message, clean
 from itipd.itip.read import read
+from itipd.mail import bounce_text
 from itipd.mail.extract import extract, plain_text, wire
 from itipd.mail.headers import Headers, MailLimits, TooLarge, addresses, scan
 from itipd.mail.mime import Leaf, body, leaves
@@ -37,6 +38,7 @@ class BounceReport:
     status: str  # x.y.z; the one in the diagnostic where Status says only x.0.0
     diagnostic: str = ""
     final: str | None = None  # canonical Final-Recipient, where it is another address
+    guessed: bool = False  # read out of words, not of the fields of RFC 3464
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,11 @@ class Bounce:
     rid: str | None = None  # its RECURRENCE-ID; None: the series, or unknown
 
 
-def bounce(raw: bytes, limits: MailLimits | None = None) -> Bounce | None:
-    """Read a raw mail as a delivery report; None if it is none. Raises nothing."""
+def bounce(raw: bytes, limits: MailLimits | None = None, *, guess: bool = False) -> Bounce | None:
+    """Read a raw mail as a delivery report; None if it is none. Raises nothing.
+
+    `guess`: where it has no fields of RFC 3464, its words are read (`bounce_text.likely` says of which mail).
+    """
     data = wire(raw)
     limits = limits or MailLimits()
     try:
@@ -58,6 +63,8 @@ def bounce(raw: bytes, limits: MailLimits | None = None) -> Bounce | None:
         reports = [report for leaf in found if leaf.type in _REPORTS for report in _reports(data, leaf, limits)]
         if not reports:
             reports = _failed_recipients(data, headers, found)
+        if not reports and guess:
+            reports = _guessed(data, headers, found)
         if not reports:
             return None
         message_id, uid, rid = _returned(data, found, limits)
@@ -129,23 +136,36 @@ def _failed_recipients(raw: bytes, headers: Headers, found: list[Leaf]) -> list[
     if not named:
         return []
     text = next((plain_text(raw, leaf) for leaf in found if leaf.type == "text/plain"), "")
-    match = _STATUS.search(text)
-    return [BounceReport(address, "failed", match[0] if match else "5.0.0") for address in dict.fromkeys(named)]
+    codes = bounce_text.codes_near(text, list(dict.fromkeys(named)))
+    return [BounceReport(address, "failed", code or "5.0.0") for address, code in codes.items()]
+
+
+def _guessed(raw: bytes, headers: Headers, found: list[Leaf]) -> list[BounceReport]:
+    return [
+        BounceReport(address, "failed" if given_up else "delayed", code or "5.0.0", guessed=True)
+        for address, given_up, code in bounce_text.failures(raw, headers, found)
+    ]
 
 
 def _returned(raw: bytes, found: list[Leaf], limits: MailLimits) -> tuple[str | None, str | None, str | None]:
     for leaf in found:
         if leaf.type in _RETURNED:
-            inner = extract(body(raw, leaf)[0].lstrip(b"\r\n"), limits)
-            for part in inner.parts:
-                for message in read(part.data, part.method):
-                    if isinstance(message, Message):
-                        return _id(inner.headers), message.uid, message.rid.rid if message.rid else None
-            return _id(inner.headers), None, None
+            return _inner(body(raw, leaf)[0].lstrip(b"\r\n"), limits)
         if leaf.type in _RETURNED_HEADERS:
             data = body(raw, leaf)[0].lstrip(b"\r\n")
             return _id(scan(data, 0, len(data), limits)[0]), None, None
-    return None, None, None
+    mail = bounce_text.copy(raw, found, limits)
+    return _inner(mail, limits) if mail is not None else (None, None, None)
+
+
+def _inner(mail: bytes, limits: MailLimits) -> tuple[str | None, str | None, str | None]:
+    """Message-ID, UID and RECURRENCE-ID of the mail that came back."""
+    inner = extract(mail, limits)
+    for part in inner.parts:
+        for message in read(part.data, part.method):
+            if isinstance(message, Message):
+                return _id(inner.headers), message.uid, message.rid.rid if message.rid else None
+    return _id(inner.headers), None, None
 
 
 def _id(headers: Headers) -> str | None:

@@ -18,7 +18,7 @@ import hashlib
 import hmac
 import re
 from base64 import b32encode, encodebytes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -125,54 +125,83 @@ def compose(outgoing: Outgoing) -> bytes:
     Raises ComposeError for an address, method, Message-ID or calendar that no mail can be made of.
     """
     _check(outgoing)
-    language = languages.language(outgoing.language)
-    translate = language.translate
-    method, facts = _read(outgoing.calendar, language)
-    if method != outgoing.method:
-        # RFC 6047 §2.4: the parameter MUST be the METHOD of the calendar.
-        raise ComposeError(f"calendar: found METHOD {method!r:.40}, expected {outgoing.method}; render it again")
-    words = sentences.words(outgoing.method, outgoing.reason, outgoing.rid, cancelled=facts.cancelled, task=facts.task)
-    name = texts.one_line(outgoing.organizer_name, 128)
-    organizer = f"{name} <{outgoing.organizer}>" if name else outgoing.organizer
-    summary = facts.summary or texts.one_line(outgoing.summary, 255) or translate("(no title)")
-    intro = translate(words.intro).format(organizer=name or outgoing.organizer)
-    table = texts.rows(facts, organizer, clean(outgoing.comment or "", texts.MAX_TEXT).strip(), language)
-    footer = translate("Please answer with the buttons of your mail or calendar program.") if words.ask else ""
     calendar = _own_line(outgoing.calendar, outgoing.line) if outgoing.line is not None else outgoing.calendar
-    encoded = _base64(calendar)
+    # Whatever differs from recipient to recipient stands in the head, or is a calendar of their own.
+    content = _content(replace(outgoing, recipient="", message_id="", calendar=calendar, line=None))
     outer, inner = _boundaries(outgoing, calendar)
     headers = [
-        header("From", mailbox(name, outgoing.organizer)),  # RFC 6047 §2.3: the organizer's own address
+        header("From", content.sender),  # RFC 6047 §2.3: the organizer's own address
         header("To", outgoing.recipient),
-        header("Subject", unstructured(translate(words.subject).format(summary=summary))),
-        header("Date", format_datetime(outgoing.created_at)),
+        header("Subject", content.subject),
+        header("Date", content.date),
         header("Message-ID", outgoing.message_id),
         "MIME-Version: 1.0\r\n",
-        header("Content-Language", language.tag),
+        header("Content-Language", content.language),
         "Content-Class: urn:content-classes:calendarmessage\r\n",
     ]
     if outgoing.automatic:
         headers.append("Auto-Submitted: auto-generated\r\n")  # RFC 3834 §5
         headers.append("X-Auto-Response-Suppress: All\r\n")  # the same for Exchange, which ignores the former
     headers.append(f'Content-Type: multipart/mixed; boundary="{outer}"\r\n\r\n')
-    plain = texts.plain(intro, table, facts.description, footer)
-    html = texts.html(intro, table, facts.description, footer, language.tag)
     return "".join(
         [
             *headers,
             f'--{outer}\r\nContent-Type: multipart/alternative; boundary="{inner}"\r\n\r\n',
             f"--{inner}\r\n",
-            _part("text/plain; charset=utf-8", _base64(plain.replace("\n", "\r\n"))),
+            content.plain,
             f"--{inner}\r\n",
-            _part("text/html; charset=utf-8", _base64(html.replace("\n", "\r\n"))),
+            content.html,
             f"--{inner}\r\n",
-            _part(f"text/calendar; charset=utf-8; method={outgoing.method}", encoded),
+            _part(f"text/calendar; charset=utf-8; method={outgoing.method}", content.calendar),
             f"--{inner}--\r\n\r\n--{outer}\r\n",
             # Not text/calendar a second time: Outlook would show two meetings.
-            _part('application/ics; name="invite.ics"', encoded, 'attachment; filename="invite.ics"'),
+            _part('application/ics; name="invite.ics"', content.calendar, 'attachment; filename="invite.ics"'),
             f"--{outer}--\r\n",
         ]
     ).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What is the same for everybody who gets the same calendar: values of headers, whole parts, encoded calendar."""
+
+    sender: str
+    subject: str
+    date: str
+    language: str
+    plain: str
+    html: str
+    calendar: str
+
+
+@lru_cache(maxsize=4)  # one calendar goes to many recipients, one after the other
+def _content(outgoing: Outgoing) -> _Content:
+    language = languages.language(outgoing.language)
+    translate = language.translate
+    method, facts = _read(outgoing.calendar, language)
+    if method != outgoing.method:
+        # RFC 6047 §2.4: the parameter MUST be the METHOD of the calendar.
+        raise ComposeError(f"calendar: found METHOD {method!r:.40}, expected {outgoing.method}; render it again")
+    words = sentences.words(
+        outgoing.method, outgoing.reason, outgoing.rid, cancelled=facts.cancelled, task=facts.task, free=facts.free
+    )
+    name = texts.one_line(outgoing.organizer_name, 128)
+    organizer = f"{name} <{outgoing.organizer}>" if name else outgoing.organizer
+    summary = facts.summary or texts.one_line(outgoing.summary, 255) or translate("(no title)")
+    intro = translate(words.intro).format(organizer=name or outgoing.organizer)
+    table = texts.rows(facts, organizer, clean(outgoing.comment or "", texts.MAX_TEXT).strip(), language)
+    footer = translate("Please answer with the buttons of your mail or calendar program.") if words.ask else ""
+    plain = texts.plain(intro, table, facts.description, footer)
+    html = texts.html(intro, table, facts.description, footer, language.tag)
+    return _Content(
+        sender=mailbox(name, outgoing.organizer),
+        subject=unstructured(translate(words.subject).format(summary=summary)),
+        date=format_datetime(outgoing.created_at),
+        language=language.tag,
+        plain=_part("text/plain; charset=utf-8", _base64(plain.replace("\n", "\r\n"))),
+        html=_part("text/html; charset=utf-8", _base64(html.replace("\n", "\r\n"))),
+        calendar=_base64(outgoing.calendar),
+    )
 
 
 def _check(outgoing: Outgoing) -> None:
@@ -192,7 +221,6 @@ def _check(outgoing: Outgoing) -> None:
         raise ComposeError("created_at: found a time without a zone, expected UTC")
 
 
-@lru_cache(maxsize=4)  # one calendar goes to many recipients, one after the other
 def _read(calendar: str, language: languages.Language) -> tuple[str, texts.Facts]:
     try:
         tops, _quirks = contentlines.parse(calendar.encode(), limits=_LIMITS, skip=frozenset({"VALARM"}))

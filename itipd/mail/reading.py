@@ -18,6 +18,7 @@ from itipd.itip.incoming import incoming
 from itipd.itip.model import Evidence, Fault, Incoming, Message, Report, clean
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.read import read
+from itipd.mail import bounce_text
 from itipd.mail.bounce import bounce, schedule_status
 from itipd.mail.evidence import evidence
 from itipd.mail.extract import Extracted, MailLimits, Part, TooLarge, extract, wire
@@ -135,7 +136,7 @@ def _read(raw: bytes, sender: str, recipients: int, submission: bool, settings: 
     if submission:
         own, messages = _incoming(found.parts)
     else:
-        messages = _messages(found.parts, Limits(size=limits.part)) or _reports(data)
+        messages = _messages(found.parts, Limits(size=limits.part)) or _reports(data, headers, sender)
     messages += found.faults
     most = min(_MOST, _MOST_DECISIONS // max(recipients, 1) or 1)
     if len(messages) > most and not own:  # each costs a decision, and the others wait for all of them
@@ -181,12 +182,13 @@ def _messages(parts: Sequence[Part], limits: Limits) -> tuple[Message | Fault, .
     return tuple(once.values())
 
 
-def _reports(data: bytes) -> tuple[Report, ...]:
+def _reports(data: bytes, headers: Headers, sender: str) -> tuple[Report, ...]:
     """The mail as a delivery report; what it returned of our own mail is looked at, never believed."""
     head = data[:65536].lower()
-    if b"delivery-status" not in head and b"x-failed-recipients" not in head:
+    guess = bounce_text.likely(headers, sender, len(data))
+    if not guess and b"delivery-status" not in head and b"x-failed-recipients" not in head:
         return ()
-    found = bounce(data)
+    found = bounce(data, guess=guess)
     if found is None:
         return ()
     return tuple(
@@ -199,6 +201,7 @@ def _reports(data: bytes) -> tuple[Report, ...]:
             message_id=found.message_id,
             uid=found.uid,
             rid=found.rid,
+            guessed=one.guessed,
         )
         for one in found.reports
     )

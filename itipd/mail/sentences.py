@@ -33,10 +33,8 @@ UNINVITED = Words(CANCELLATION.subject, marked("{organizer} has taken you off th
 ALL_DECLINED = Words(CANCELLATION.subject, marked("Nobody can come, so this event is cancelled:"))
 TOO_FEW = Words(CANCELLATION.subject, marked("Too few have accepted, so this event is cancelled:"))
 ANSWERS = Words(marked("Who is coming: {summary}"), marked("These are the answers that {organizer} has so far:"))
-BUSY = Words(
-    marked("Busy time: {summary}"),
-    marked("{organizer} is busy at the times in the calendar that comes with this mail:"),
-)
+BUSY = Words(marked("Busy time: {summary}"), marked("{organizer} is busy at these times:"))
+FREE = Words(BUSY.subject, marked("{organizer} is not busy in this time:"))
 NOT_INVITED = Words(CANCELLATION.subject, marked("You are not on the guest list of this event:"))
 DECLINED = Words(
     marked("Proposal declined: {summary}"),
@@ -74,11 +72,13 @@ CANCELS = {"all_declined": ALL_DECLINED, "too_few_accepted": TOO_FEW}
 """By the reason for which a whole meeting is cancelled by itself."""
 
 
-def words(method: str, reason: str, rid: str, *, cancelled: bool, task: bool) -> Words:
+def words(method: str, reason: str, rid: str, *, cancelled: bool, task: bool, free: bool) -> Words:
     """The words for a METHOD, the reason it is sent for, and the instance (`""`: the series).
 
-    `cancelled`: STATUS:CANCELLED stands in the calendar; `task`: it is a VTODO.
+    `cancelled`: STATUS:CANCELLED stands in the calendar; `task`: it is a VTODO; `free`: a VFREEBUSY without a period.
     """
+    if method == "REPLY":  # the only one that an organizer sends: busy time (RFC 5546 §3.3.3)
+        return FREE if free else BUSY
     found = _words(method, reason, rid, cancelled=cancelled)
     return TASKS.get(found, found) if task else found
 
@@ -90,6 +90,4 @@ def _words(method: str, reason: str, rid: str, *, cancelled: bool) -> Words:
         if not cancelled:  # RFC 5546 §3.2.5: no STATUS where only these attendees are taken off
             return NOT_INVITED if reason == "party_crasher" else UNINVITED
         return CANCELS.get(reason, INSTANCE_CANCELLED if rid else CANCELLATION)
-    if method == "REPLY":  # the only one that an organizer sends: busy time (RFC 5546 §3.3.3)
-        return BUSY
     return DECLINED if method == "DECLINECOUNTER" else OTHER

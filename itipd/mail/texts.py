@@ -49,6 +49,7 @@ class Facts:
     description: str = ""
     cancelled: bool = False  # STATUS:CANCELLED stands in it
     task: bool = False  # a VTODO
+    free: bool = False  # a VFREEBUSY without a busy period
 
 
 def facts(calendar: Component, language: Language) -> Facts:
@@ -56,7 +57,12 @@ def facts(calendar: Component, language: Language) -> Facts:
     components = [child for child in calendar.children if child.name in ("VEVENT", "VTODO", "VFREEBUSY")]
     if not components:
         return Facts()
-    zones = timezones.zones_of(calendar)
+    zones, free = timezones.zones_of(calendar), False
+    if components[0].name == "VFREEBUSY":
+        periods = [period for line in components[0].all("FREEBUSY") for period in line.value.split(",")]
+        free = not periods
+        # Each busy period is told like a meeting's time, and nothing else of it is known.
+        components = [_period(*period.partition("/")[::2]) for period in periods] or components
     # The series is the calendar's subject; overrides add their dates.
     main = next((c for c in components if c.first("RECURRENCE-ID") is None), components[0])
     ordered = [main, *(c for c in components if c is not main)]
@@ -70,7 +76,12 @@ def facts(calendar: Component, language: Language) -> Facts:
         description=clean(main.text("DESCRIPTION") or "", MAX_TEXT).strip(),
         cancelled=(main.text("STATUS") or "").upper() == "CANCELLED",
         task=main.name == "VTODO",
+        free=free,
     )
+
+
+def _period(start: str, end: str) -> Component:
+    return Component("VFREEBUSY", [f"DTSTART:{start}", f"DTEND:{end}"])
 
 
 def one_line(text: str, limit: int) -> str:
@@ -106,7 +117,7 @@ def when(component: Component, zones: Mapping[str, Component], language: Languag
         text = language.translate("{day}, {start} – {last}, {end}")
         names["last"] = language.day(until)
     text = text.format(**names)
-    zone = _place(line, start, language)
+    zone = _place(line, language)
     return language.translate("{when} ({zone})").format(when=text, zone=zone) if zone else text
 
 
@@ -123,7 +134,7 @@ def _local(moment: Moment, like: Moment, zone: tzinfo | None) -> datetime:
     return moment.utc.astimezone(zone).replace(tzinfo=None)
 
 
-def _place(line: Line, start: Moment, language: Language) -> str:
+def _place(line: Line, language: Language) -> str:
     """The zone of a time in a word or two; "" for one that floats."""
     tzid = line.one("TZID")
     if line.value.strip().upper().endswith("Z"):
@@ -215,6 +226,8 @@ def plain(intro: str, table: list[tuple[str, str]], description: str, footer: st
 
 def _width(text: str) -> int:
     """The columns that a text takes where all letters are of one width: a Chinese or Japanese sign takes two."""
+    if text.isascii():
+        return len(text)
     return sum(2 if east_asian_width(sign) in "WF" else 1 for sign in text)
 
 
