@@ -19,6 +19,7 @@ from itipd.itip.model import Decision, Incoming, Meeting, Message, Policy, Propo
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.recurrence import TooCostly
 from itipd.itip.submitted import submitted
+from itipd.mail import reply_token
 from itipd.mail.reading import Reading
 from itipd.orders import Mail
 from itipd.send import Origin
@@ -53,7 +54,7 @@ async def decided(
         told = {send for one in before if one.uid == decision.uid for send in one.sends}
         decision = replace(decision, sends=() if quiet else tuple(one for one in decision.sends if one not in told))
     meeting = await applied(context, meeting, organizer, message.uid, decision)
-    origin = Origin(entry, at, reading.digest.hex(), context.secret, context.language)
+    origin = Origin(entry, at, reading.digest.hex(), context.keys, context.language)
     await dispatch(context, meeting, decision, origin)
     proposed = [
         one.proposal for one in decision.writes if isinstance(one, PutProposal) and one.proposal.state == "open"
@@ -66,6 +67,14 @@ async def decided(
         await dispatch(context, meeting, accepted, origin, whole=True)
         decision = together(decision, accepted)
     return await by_itself(context, meeting, decision, origin, position) if meeting.policy else decision
+
+
+def with_token(
+    context: Context, mail: Mail, meeting: Meeting | None, message: Message, reading: Reading, policy: Policy
+) -> Reading:
+    """The reading with what a reply token among the mail's recipients proves or refutes (rules.md §2.3)."""
+    token = reply_token.proven(context.keys, mail.recipients, message, meeting, policy)
+    return reading if token is None else replace(reading, evidence=replace(reading.evidence, token=token))
 
 
 def latest(meeting: Meeting, attendee: str | None, rid: str | None, id_: int = 0) -> Proposal | None:
@@ -96,7 +105,7 @@ async def put(
     if not decision.writes:
         return decision
     after = await applied(context, meeting, organizer, incoming.uid, decision)
-    origin = Origin(entry, job.at, mark, context.secret, context.language)
+    origin = Origin(entry, job.at, mark, context.keys, context.language)
     await dispatch(context, after, decision, origin, whole=True)
     if decision.outcome is Outcome.ADDED:
         await _decide_again(context, organizer, incoming.uid)
@@ -105,21 +114,36 @@ async def put(
 
 async def _decide_again(context: Context, organizer: str, uid: str) -> None:
     """Replies that waited for this meeting are decided now, as of when they came."""
+    known: dict[bytes, tuple[Reading, list[Decision]]] = {}  # a mail of many components is read once
     for held in await context.batch.held([(organizer, uid)], Reason.UNKNOWN_MEETING.value):
-        await reopen(context, organizer, held, context.policy, "decided")
+        if held.packed not in known:
+            known[held.packed] = (await context.read(_mail(context, held)), [])
+        reading, before = known[held.packed]
+        before.append(await reopen(context, organizer, held, context.policy, "decided", reading, before))
 
 
-async def reopen(context: Context, organizer: str, held: HeldMail, policy: Policy, state: str) -> Decision:
-    """Decide a held component once more; its first outcome is closed, the new one stands beside it."""
-    mail = Mail(
-        held.sender,
-        held.recipients,
-        zlib.decompress(held.packed),
-        held.received_at,
-        held.client,
-        trusted=context.trusts(held.client),
-    )
-    reading = await context.read(mail)
+def _mail(context: Context, held: HeldMail) -> Mail:
+    raw = zlib.decompress(held.packed)
+    trusted = context.trusts(held.client)
+    return Mail(held.sender, held.recipients, raw, held.received_at, held.client, trusted=trusted)
+
+
+async def reopen(
+    context: Context,
+    organizer: str,
+    held: HeldMail,
+    policy: Policy,
+    state: str,
+    reading: Reading | None = None,
+    before: Sequence[Decision] = (),
+) -> Decision:
+    """Decide a held component once more; its first outcome is closed, the new one stands beside it.
+
+    `reading`, where the mail was read already; `before`: what was decided about its components just now.
+    """
+    mail = _mail(context, held)
+    if reading is None:
+        reading = await context.read(mail)
     message = reading.messages[held.position]
     assert isinstance(message, Message)  # noqa: S101 - only messages are held, and reading is deterministic
     rids = frozenset({message.rid.rid}) if message.rid is not None else frozenset()
@@ -131,7 +155,10 @@ async def reopen(context: Context, organizer: str, held: HeldMail, policy: Polic
     await delegators(context.batch, organizer, message, policy)
     if message.comment is None and reading.note is not None:
         message = replace(message, comment=reading.note)
-    decision = await decided(context, organizer, message, reading, policy, mail.received_at, held.entry, held.position)
+    reading = with_token(context, mail, context.batch.meeting(organizer, message.uid), message, reading, policy)
+    decision = await decided(
+        context, organizer, message, reading, policy, mail.received_at, held.entry, held.position, before
+    )
     context.batch.close_held(held.outcome, state)
     still = decision.outcome is Outcome.HELD
     context.batch.outcome(OutcomeRow(held.entry, held.position, decision, mail.received_at, open=still))

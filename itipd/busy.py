@@ -34,7 +34,7 @@ async def busy_time(context: Context, organizer: str, message: Message, sender: 
         periods, until = await asyncio.to_thread(freebusy.busy, meetings, asked.start, asked.end)
     except TooCostly as error:
         return freebusy.too_costly(message, str(error))
-    decision = freebusy.answered(message, asked, f"{len(periods)} busy periods until {until.isoformat()}")
+    decision = freebusy.answered(message, asked, f"busy periods until {until.isoformat()}: {len(periods)}")
     name = next((meeting.name for meeting in meetings if meeting.name), "")
     text = freebusy.reply(message.uid, organizer, name, asked, periods, until, origin.at)
     for send in decision.sends:
@@ -55,7 +55,7 @@ def _sending(organizer: str, name: str, uid: str, send: Send, text: str, origin:
             created_at=origin.at,
             cause=origin.mark,
         )
-        deliveries.append(NewDelivery(recipient, message_id, compose.token(origin.secret, message_id)))
+        deliveries.append(NewDelivery(recipient, message_id, compose.token(origin.keys.secret, message_id)))
     return Sending(
         organizer=organizer,
         organizer_name=name,

@@ -15,6 +15,7 @@ from itipd.itip.model import Decision, DropEvent, Meeting, Policy, PutEvent, Put
 from itipd.itip.outcomes import Outcome
 from itipd.itip.render import GUEST_LIMIT
 from itipd.mail.reading import Reading
+from itipd.mail.reply_token import Keys
 from itipd.orders import Done, Mail, Order
 from itipd.send import Origin, sendings
 from itipd.store import Batch, OutcomeRow, Ref, Want
@@ -42,7 +43,7 @@ class Context:
     policy: Policy
     read: Read
     trusts: Callable[[str], bool]  # whether a client may vouch with Authentication-Results
-    secret: bytes
+    keys: Keys
     language: str
     forward: bool = False  # submission.forward: the application's own mail is sent on
 

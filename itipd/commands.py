@@ -59,7 +59,7 @@ async def decide_order(context: Context, job: Job, order: Order) -> None:
     else:
         decision = _command(order, meeting, job.at)
         after = await applied(context, meeting, organizer, order.uid, decision)
-        origin = Origin(entry, job.at, mark, context.secret, context.language)
+        origin = Origin(entry, job.at, mark, context.keys, context.language)
         await dispatch(context, after, decision, origin, whole=True)
         if isinstance(order, SetPolicy):
             decision = await if_declined(context, after, decision, origin)

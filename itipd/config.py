@@ -138,7 +138,7 @@ class Identity(Section):
     aliases: Aliases = Field(default_factory=dict)
     plus_tag: bool = False
     authserv_ids: Words[str] = ()
-    tokens: Literal["off"] = "off"
+    tokens: Literal["off", "on"] = "off"  # whether each invitation asks for the answer at an address of its own
 
 
 class Texts(Section):

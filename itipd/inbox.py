@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from itipd import log
 from itipd.config import Config
 from itipd.mail.reading import Reading, ReadSettings, read_mail
+from itipd.mail.reply_token import Keys
 from itipd.orders import (
     AcceptHeld,
     AcceptProposal,
@@ -66,6 +67,7 @@ class Inbox:
         self.readers = readers
         self.config = config
         self.on_send = on_send  # called after a commit that left something in the outbox
+        self.keys = Keys(store.secret, store.reply_key, signing=config.identity.tokens == "on")
         self._settings = ReadSettings(authserv_ids=tuple(config.identity.authserv_ids))
         self._queue: asyncio.Queue[tuple[Job, asyncio.Future[Receipt]] | None] = asyncio.Queue()
         self._worker: asyncio.Task[None] | None = None
@@ -194,7 +196,7 @@ class Inbox:
                         policy=self.config.policy,
                         read=self.read,
                         trusts=self.config.trusts,
-                        secret=self.store.secret,
+                        keys=self.keys,
                         language=self.config.texts.language,
                         forward=self.config.submission.forward,
                     )

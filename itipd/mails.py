@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from itipd.applying import FEW, decided, delegators, put
+from itipd.applying import FEW, decided, delegators, put, with_token
 from itipd.busy import busy_time
 from itipd.carrying import Context, Job, record
 from itipd.itip import case, freebusy, organize, who
@@ -16,6 +16,7 @@ from itipd.itip.addresses import canonical, served, strip_tag, tag
 from itipd.itip.bounced import bounced
 from itipd.itip.model import Decision, Fault, Message, Report
 from itipd.itip.outcomes import Outcome, Reason
+from itipd.mail import reply_token
 from itipd.mail.reading import Reading
 from itipd.orders import Mail
 from itipd.send import Origin
@@ -34,7 +35,8 @@ def _chosen(context: Context, recipient: str, uids: Sequence[str]) -> str:
         if any(context.batch.meeting(name, uid) is not None for uid in uids):
             return name
     label = tag(address) or ""
-    return base if _is_ours(label) or not served(address, context.policy.organizers) else address
+    ours = _is_ours(label) or reply_token.is_label(label)
+    return base if ours or not served(address, context.policy.organizers) else address
 
 
 async def decide_mail(context: Context, job: Job, mail: Mail, seen: dict[tuple[str, bytes], int]) -> None:
@@ -160,7 +162,7 @@ async def _message(
     if freebusy.is_request(message):
         if position >= FEW:
             return freebusy.too_costly(message, f"only the first {FEW} components of a mail may ask for busy time")
-        origin = Origin(entry, mail.received_at, reading.digest.hex(), context.secret, context.language)
+        origin = Origin(entry, mail.received_at, reading.digest.hex(), context.keys, context.language)
         return await busy_time(context, organizer, message, reading.evidence, origin)
     await delegators(batch, organizer, message, context.policy)
     meeting = batch.meeting(organizer, message.uid)
@@ -168,6 +170,7 @@ async def _message(
         return case.of(message, Outcome.NO_ACTION, Reason.OTHER_ORGANIZER)
     if message.comment is None and reading.note is not None:
         message = replace(message, comment=reading.note)
+    reading = with_token(context, mail, meeting, message, reading, context.policy)
     return await decided(
         context, organizer, message, reading, context.policy, mail.received_at, entry, position, before
     )

@@ -20,6 +20,7 @@ import structlog
 from itipd import relay
 from itipd.config import Relay
 from itipd.itip.model import clean
+from itipd.mail import reply_token
 from itipd.mail.compose import ComposeError, Outgoing, compose, return_path
 from itipd.relay import Way
 from itipd.relay_session import Envelope, RelayError, Verdict
@@ -63,8 +64,13 @@ def utcnow() -> datetime:
     return datetime.now(UTC)
 
 
-def outgoing(delivery: Delivery) -> Outgoing:
-    """The mail that a row of the outbox asks for."""
+def outgoing(delivery: Delivery, secret: bytes) -> Outgoing:
+    """The mail that a row of the outbox asks for; `secret` is the database's."""
+    calendar, key = reply_token.taken(delivery.calendar)
+    reply_to = None
+    if key is not None:
+        label = reply_token.label(secret, key, delivery.organizer, delivery.uid, delivery.recipient)
+        reply_to = reply_token.address(delivery.organizer, label)
     return Outgoing(
         organizer=delivery.organizer,
         organizer_name=delivery.organizer_name,
@@ -74,7 +80,7 @@ def outgoing(delivery: Delivery) -> Outgoing:
         sequence=delivery.sequence,
         reason=delivery.reason,
         summary=delivery.summary,
-        calendar=delivery.calendar,
+        calendar=calendar,
         created_at=delivery.created_at,
         recipient=delivery.recipient,
         message_id=delivery.message_id,
@@ -82,6 +88,7 @@ def outgoing(delivery: Delivery) -> Outgoing:
         language=delivery.language or "en",
         comment=delivery.comment,
         line=delivery.line,
+        reply_to=reply_to,
     )
 
 
@@ -241,7 +248,7 @@ class Outbox:
 
     async def _verdict(self, way: Way, delivery: Delivery) -> Verdict:
         try:
-            mail = outgoing(delivery)
+            mail = outgoing(delivery, self.store.secret)
             # The event loop is not held up by a calendar with thousands of guests.
             raw = await asyncio.to_thread(compose, mail) if len(mail.calendar) > LARGE else compose(mail)
         except Exception as error:

@@ -12,18 +12,19 @@ from datetime import datetime
 from itipd.itip import lookup, render
 from itipd.itip.attendance import first
 from itipd.itip.model import Attendee, Decision, Meeting, Send
-from itipd.mail import compose
+from itipd.mail import compose, reply_token
+from itipd.mail.reply_token import Keys
 from itipd.store import NewDelivery, Ref, Sending
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What causes mail to leave: the journal entry, its time, a text that is its own, and the key for return paths."""
+    """What causes mail to leave: the journal entry, its time, a text that is its own, and the keys of its tokens."""
 
     entry: Ref
     at: datetime
     mark: str
-    secret: bytes
+    keys: Keys
     language: str
 
 
@@ -65,7 +66,7 @@ def _sending(meeting: Meeting, send: Send, origin: Origin) -> Sending:
             cause=origin.mark,
         )
         line = render.own_line(_row(meeting, recipient, send.rid)) if large else None
-        deliveries.append(NewDelivery(recipient, message_id, compose.token(origin.secret, message_id), line))
+        deliveries.append(NewDelivery(recipient, message_id, compose.token(origin.keys.secret, message_id), line))
     return Sending(
         organizer=meeting.organizer,
         organizer_name=meeting.name,
@@ -76,7 +77,7 @@ def _sending(meeting: Meeting, send: Send, origin: Origin) -> Sending:
         sequence=send.sequence,
         reason=send.reason,
         summary=event.summary if event is not None else "",
-        calendar=render.calendar(meeting, send, origin.at),
+        calendar=reply_token.marked(render.calendar(meeting, send, origin.at), origin.keys),
         created_at=origin.at,
         deliveries=tuple(deliveries),
         cause=origin.entry,

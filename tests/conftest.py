@@ -25,8 +25,20 @@ def postgres_server() -> Iterator[PostgresServer]:
     # Not in pytest's own folder: as root the server runs as another user, and the next pytest locks that one out.
     with tempfile.TemporaryDirectory(prefix="itipd-pg-") as folder:
         server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        _hurry(server)
         yield server
         server.cleanup()
+
+
+def _hurry(server: PostgresServer) -> None:
+    """No fsync: hundreds of databases are made and dropped, and none outlives the session."""
+    import psycopg
+
+    with psycopg.connect(server.get_uri("postgres"), autocommit=True) as connection:
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {name} = off".encode())
+        connection.execute("ALTER SYSTEM SET autovacuum = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 @pytest.fixture(params=ENGINES)

@@ -40,6 +40,7 @@ class Seen:
     organizer: str = ""
     name: str | None = None  # the organizer's CN
     attendees: frozenset[tuple[str, str]] = frozenset()  # address and PARTSTAT
+    names: frozenset[tuple[str, str]] = frozenset()  # address and CN
     rule: frozenset[str] = frozenset()  # the parts of RRULE
     rdates: frozenset[str] = frozenset()
     exdates: frozenset[str] = frozenset()
@@ -115,6 +116,7 @@ def _icalendar(one: Any) -> Seen:
         organizer=_address(one["ORGANIZER"]),
         name=one["ORGANIZER"].params.get("CN"),
         attendees=frozenset((_address(line), line.params["PARTSTAT"]) for line in many("ATTENDEE")),
+        names=frozenset((_address(line), line.params["CN"]) for line in many("ATTENDEE")),
         rule=frozenset(one["RRULE"].to_ical().decode().split(";")) if "RRULE" in one else frozenset(),
         rdates=times("RDATE"),
         exdates=times("EXDATE"),
@@ -144,6 +146,7 @@ def _vobject(one: Any) -> Seen:
     def times(name: str) -> frozenset[str]:
         return frozenset(text_of(value) for line in one.contents.get(name, []) for value in line.value)
 
+    guests = one.contents.get("attendee", [])
     return Seen(
         kind=one.name,
         uid=first("uid"),
@@ -158,9 +161,8 @@ def _vobject(one: Any) -> Seen:
         comment=first("comment"),
         organizer=_address(first("organizer")),
         name=one.organizer.params.get("CN", [None])[0],
-        attendees=frozenset(
-            (_address(line.value), line.params["PARTSTAT"][0]) for line in one.contents.get("attendee", [])
-        ),
+        attendees=frozenset((_address(line.value), line.params["PARTSTAT"][0]) for line in guests),
+        names=frozenset((_address(line.value), line.params["CN"][0]) for line in guests),
         rule=frozenset(filter(None, (first("rrule") or "").split(";"))),
         rdates=times("rdate"),
         exdates=times("exdate"),
@@ -191,6 +193,7 @@ def _libical(calendar: libical.Component, one: libical.Component) -> Seen:
         return [_libical_time(calendar, found) for found in one.properties(name)]
 
     length, organizer, rule, status = first("DURATION"), first("ORGANIZER"), first("RRULE"), first("STATUS")
+    guests = one.properties("ATTENDEE")
     (sequence,) = one.properties("SEQUENCE")
     (uid,) = one.properties("UID")
     assert organizer is not None
@@ -208,9 +211,8 @@ def _libical(calendar: libical.Component, one: libical.Component) -> Seen:
         comment=text("COMMENT"),
         organizer=_address(organizer.value),
         name=organizer.parameter("CN"),
-        attendees=frozenset(
-            (_address(found.value), found.parameter("PARTSTAT") or "") for found in one.properties("ATTENDEE")
-        ),
+        attendees=frozenset((_address(found.value), found.parameter("PARTSTAT") or "") for found in guests),
+        names=frozenset((_address(found.value), found.parameter("CN") or "") for found in guests),
         rule=frozenset(rule.value.split(";")) if rule is not None else frozenset(),
         rdates=frozenset(times("RDATE")),
         exdates=frozenset(times("EXDATE")),

@@ -23,6 +23,7 @@ from itipd.itip.model import (
     Write,
 )
 from itipd.mail.compose import Outgoing, compose
+from itipd.mail.reply_token import Keys
 from itipd.send import Origin, sendings
 from itipd.store import Ref
 from tests.interop import calendar_of
@@ -91,7 +92,7 @@ def _write(write: Write, events: dict, attendees: dict, proposals: dict) -> None
 
 def mails(meeting: Meeting, decision: Decision) -> dict[str, list[bytes]]:
     """Recipient -> the mails that the decision sends, as they leave."""
-    origin = Origin(Ref(ORGANIZER), NOW, "7", b"s" * 32, "en")
+    origin = Origin(Ref(ORGANIZER), NOW, "7", Keys(b"s" * 32), "en")
     found: dict[str, list[bytes]] = {}
     for sending in sendings(meeting, decision, origin):
         for delivery in sending.deliveries:
@@ -190,6 +191,13 @@ FORMS = {
         "DTSTART;TZID=Asia/Kolkata:20261201T100000", "DUE;TZID=Asia/Kolkata:20261204T180000", kind="VTODO"
     ),
     "task without start": component("DUE;VALUE=DATE:20261204", "PRIORITY:1", kind="VTODO"),
+    "texts": component(
+        "DTSTART:20261201T090000Z",
+        "DURATION:PT1H",
+        "LOCATION:" + "漢字🎉 Größe\\, Straße\\; \\\\ " * 12 + "Ende",
+    )
+    .replace(f"CN={BEA}", 'CN="Meier, Béa; chair: 漢字"')
+    .replace(f"CN={CARL}", "CN=" + "Carl von und zu " * 8 + "Hausen"),
     "series of tasks": component(
         "DTSTART;TZID=Pacific/Apia:20261201T080000",
         "DURATION:P2D",

@@ -258,7 +258,7 @@ async def test_a_guest_is_told(store: Store) -> None:
         assert told(await asks(inbox, request())) == ["no_action/duplicate"]
         assert told(await asks(inbox, request(), "X-Again: 1")) == ["no_action/freebusy"]
     (delivery, *_) = await store.claim(NOW, timedelta(minutes=1), 1)
-    raw = compose(outgoing(delivery)).decode()
+    raw = compose(outgoing(delivery, store.secret)).decode()
     assert "Subject: Busy time: Meetings" in raw
     assert "text/calendar; charset=utf-8; method=REPLY" in raw
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeGuard
 
 import click
 import pytest
@@ -22,6 +23,7 @@ from itipd.cli.main import cli
 from itipd.config import Config
 from itipd.inbox import Inbox
 from itipd.itip.outcomes import Outcome, Reason
+from itipd.itip.own_policy import WORDS
 from itipd.store import Store
 from itipd.web.app import create_app
 from tests import readme
@@ -46,13 +48,14 @@ ROOMS = (
     ("busy", "by_itself"),
     ("carrying",),
     ("send",),
-    ("outbox",),
+    ("outbox", "settling"),
     ("relay", "relay_session"),
     ("readers", "reader_link", "reader"),
     ("store",),
     ("log",),
     ("orders",),
     ("calfile",),
+    ("memory",),
     ("config_load",),
     ("config",),
     ("config_values",),
@@ -62,7 +65,7 @@ ROOMS = (
 )
 """From the roof to the cellar: a room imports itself and what is below it. A new module needs its place here."""
 
-PURE = {"itip": frozenset({"icalendar", "dateutil", "idna"}), "mail": frozenset({"babel", "flufl"})}
+PURE = {"itip": frozenset({"icalendar", "dateutil", "idna"}), "mail": frozenset({"babel", "flufl", "tnefparse"})}
 """The pure rooms and what they may import beside the standard library and the rooms below."""
 
 IMPURE = frozenset(
@@ -93,7 +96,6 @@ LONGEST = 300
 LONG = {
     "itip/decide.py": "the table of rules and the rules, which are read side by side",
     "itip/model.py": "all plain values of the core: they refer to each other and hold no code",
-    "itip/organize.py": "every change of the organizer's, each a page that shares its neighbours' helpers",
 }
 """The modules that may be longer, and why."""
 
@@ -141,6 +143,12 @@ def imports(file: Path) -> Iterator[Import]:
             assert node.level == 0, f"{file}:{node.lineno}: a relative import"
             # `from itipd.itip import model` is an import of the module.
             yield from (Import(file, node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (Import(file, node.lineno, str(one.value)) for one in node.args if _is_text(one))
+
+
+def _is_text(node: ast.expr) -> TypeGuard[ast.Constant]:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def module_name(file: Path) -> str:
@@ -452,6 +460,12 @@ async def test_readme_names_every_route_and_no_other(text: str, tmp_path: Path) 
     assert named <= there
     inner = {route for route in there if re.search(r" /(?:fragments|static|proposals|meetings/$)", route)}
     assert there - named - inner == set()
+
+
+def test_readme_names_every_word_of_a_meetings_own_policy(text: str) -> None:
+    """The section about a meeting's own policy names every word that may stand in one."""
+    words = set(re.findall(r"`([a-z_]+)", readme.section(text, "A meeting's own policy")))
+    assert set(WORDS) - words == set()
 
 
 def test_readme_begins_with_what_runs(text: str) -> None:

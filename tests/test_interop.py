@@ -70,7 +70,9 @@ def seen(meeting: Meeting, key: str, **changes: object) -> Seen:
         exdates=frozenset(moment.rid for moment in event.exdates),
         alarms=event.lines.count("BEGIN:VALARM"),
     )
-    return replace(base, **changes)  # type: ignore[arg-type]
+    whole = replace(base, **changes)  # type: ignore[arg-type]
+    names = {row.address: row.params["CN"][0] for row in meeting.attendees.values()}
+    return replace(whole, names=frozenset((address, names[address]) for address, _ in whole.attendees))
 
 
 ONE = [

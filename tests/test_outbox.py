@@ -503,7 +503,7 @@ async def test_crash(store: Store) -> None:
         clock.forward(seconds=room.LEASE.total_seconds() + 1)
         assert await outbox.deliver_due() == Counter(sent=1)
         await outbox.close()
-    assert found.taken[0].raw == compose(outgoing(claimed))
+    assert found.taken[0].raw == compose(outgoing(claimed, store.secret))
     # The dead one comes back: it has nothing to say any more.
     assert not await store.settle(claimed, "failed", clock(), error="late")
     assert await states(store) == ["sent"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from email.message import EmailMessage
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -14,6 +15,7 @@ from itipd.itip.model import (
     Proposal,
     Proposed,
 )
+from tests.cli_help import Itipd, event
 from tests.interop import calendar_of
 from tests.meetings import BEA, CARL, FORMS, NOW, ORGANIZER, SERIES, after, mails, only, put, unfolded
 from tests.test_compose import read
@@ -193,3 +195,14 @@ def test_again_is_the_same() -> None:
     """The same decision gives the same bytes: a retry is no second mail."""
     meeting, decision = put(SERIES)
     assert mails(meeting, decision) == mails(meeting, decision)
+
+
+def test_the_configured_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `[texts] language` says is the language of the mail that leaves."""
+    monkeypatch.chdir(tmp_path)
+    itipd = Itipd(tmp_path)
+    itipd.write("itipd.toml", '[texts]\nlanguage = "de-AT"\n[relay]\ndirectory = "outgoing"\n')
+    itipd.put(event("a@example.com", start="20991201T090000Z"), options=("-c", "itipd.toml"))
+    assert itipd("-c", "itipd.toml", "outbox", "flush", "--deliver", "--json").json["sent"] == 2
+    subjects = {read(file.read_bytes())["Subject"] for file in (tmp_path / "outgoing").glob("*.eml")}
+    assert subjects == {"Einladung: Planning"}

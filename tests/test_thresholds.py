@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from itipd.config import Config, PolicySection
 from itipd.inbox import Inbox
-from itipd.itip import own_policy, thresholds
+from itipd.itip import case, own_policy, thresholds
 from itipd.itip.incoming import incoming
 from itipd.itip.model import Attendee, Change, Decision, Event, Meeting, Policy, PutMeeting
 from itipd.itip.outcomes import Outcome, Reason
@@ -20,12 +22,18 @@ from itipd.orders import AcceptHeld, Cancel, Deadline, Mail, Order, Publish, Put
 from itipd.rebuild import rebuild
 from itipd.scheduler import Scheduler
 from itipd.store import Store
-from tests.cli_help import BOB, CAROL, WE, calendar, event, mail, reply
+from tests.cli_help import BOB, CAROL, WE, Itipd, calendar, event, mail, reply
+from tests.daemon import Daemon
 from tests.store_help import moment
 
 NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)
 LATER = NOW + timedelta(hours=4)
 ERIN = "erin@example.org"
+
+
+@pytest.fixture
+def itipd(tmp_path: Path) -> Itipd:
+    return Itipd(tmp_path)
 
 
 @asynccontextmanager
@@ -83,6 +91,7 @@ def test_words_are_those_of_the_configuration() -> None:
     section = {name: get_args(field.annotation) for name, field in PolicySection.model_fields.items()}
     del section["freebusy"]
     assert dict(own_policy.TASTE) == section
+    assert set(own_policy.TASTE) == case.POLICY_WORDS
 
 
 @pytest.mark.parametrize(
@@ -576,3 +585,43 @@ async def test_the_journal_gives_the_same(store: Store, tmp_path_factory: pytest
 def test_policy_of_the_organizer_is_untouched() -> None:
     """Thresholds are words of meetings alone: the configured policy has none of them."""
     assert not set(own_policy.OFF) & set(Policy.__dataclass_fields__)
+
+
+# -- from outside
+
+
+def test_the_daemon_keeps_the_deadline(tmp_path: Path) -> None:
+    """A deadline that a person sets by command is kept by the daemon that runs: the meeting is cancelled in time."""
+    with Daemon(tmp_path) as daemon:
+        (tmp_path / "a.ics").write_text(calendar(event("a", start="20361201T090000Z")), encoding="utf-8")
+        daemon.itipd("meeting", "put", "a.ics", "--recorded")
+        deadline = datetime.now(UTC) + timedelta(seconds=2)
+        (said,) = daemon.json("meeting", "policy", "a", "minimum_accepted=1", f"deadline={deadline.isoformat()}")
+        assert (said["outcome"], said["reason"]) == ("updated", "policy_changed")
+        (shown,) = daemon.json("meeting", "policy", "a")
+        assert shown["policy"] == {"minimum_accepted": "1", "deadline": deadline.isoformat()}
+        assert shown["effective"]["counter"] == "hold"
+        give_up = time.monotonic() + 20
+        while daemon.json("status", "a")[0]["status"] != "CANCELLED" and time.monotonic() < give_up:
+            time.sleep(0.2)
+        (found,) = daemon.json("meeting", "show", "a")
+        assert (found["status"], found["policy"]["minimum_accepted"]) == ("CANCELLED", "1")
+        assert [line["reason"] for line in found["history"]][:1] == ["too_few_accepted"]
+        assert daemon.json("db", "rebuild")[0]["differences"] == []
+        assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("words", [("counter",), ("counter=perhaps",), ("counter=accept", "colour=red"), ("=",)])
+def test_bad_words_on_the_command_line(itipd: Itipd, words: tuple[str, ...]) -> None:
+    """A word without a value is bad usage, one that is none is refused with exit 1; nothing is taken."""
+    itipd.put(event("a"))
+    called = itipd("meeting", "policy", "a", *words)
+    assert called.code == (2 if words == ("counter",) else 1)
+    assert "found" in called.err
+    assert itipd("meeting", "policy", "a", "--json").json["policy"] == {}
+
+
+def test_policy_of_an_unknown_meeting(itipd: Itipd) -> None:
+    """There is no policy of a meeting that is not there."""
+    for words in ((), ("counter=accept",)):
+        assert itipd("meeting", "policy", "nobody", *words).code == 1

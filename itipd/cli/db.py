@@ -76,6 +76,25 @@ def verify(app: App) -> None:
         sys.exit(WRONG)
 
 
+@db.command("new-key")
+@pass_app
+def new_key(app: App) -> None:
+    """Sign reply tokens with a new key; those of the key before it still count, older ones no more.
+
+    A running daemon signs with it from its next start on.
+    """
+
+    async def work() -> int:
+        async with open_store(app.config()) as store:
+            return await store.new_reply_key()
+
+    number = run(work())
+    if app.as_json:
+        output.one({"key": number})
+    else:
+        click.echo(f"Key {number} signs from now on; restart the daemon. Tokens of key {number - 1} still count.")
+
+
 @db.command()
 @click.option("--into", metavar="URL", help="Keep the new database there; else it is temporary.")
 @pass_app
@@ -104,6 +123,7 @@ async def _rebuild(app: App, into: str | None) -> None:
         async with open_store(old) as source, open_store(new) as target:
             if await target.journal_from(0, 1):
                 raise Failure(f"{shown_url(new.database)}: found a journal in it, expected a new database", WRONG)
+            await target.inherit(source)  # what our tokens prove is the same there
             async with open_inbox(target, await pools.get(config), new) as inbox:
                 done = await play(source, target, inbox, lambda: None)
             async for line in deliveries(target, "waiting"):

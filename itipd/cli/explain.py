@@ -27,7 +27,10 @@ Rules = list[tuple[str, "Decision | None"]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One component for one organizer: what would be decided, and the rules on the way there (of a report: none)."""
+    """One component for one organizer: what would be decided, and the rules on the way there.
+
+    A report and a question for busy time have none.
+    """
 
     organizer: str
     message: Message | Fault | Report
@@ -87,14 +90,16 @@ async def _cases(inbox: Inbox, mail: Mail, reading: Reading) -> list[Case]:
     """What the inbox would decide now, in a transaction that is given up; a mail in the journal counts as new."""
     from itipd.carrying import Context, Job
     from itipd.itip.decide import considered
+    from itipd.itip.freebusy import is_request
     from itipd.itip.model import Message
+    from itipd.mail import reply_token
     from itipd.transaction import process
 
     store, config = inbox.store, inbox.config
     job = Job(mail, mail.received_at, replace(reading, digest=bytes(16)))
     with suppress(_Undo):
         async with store.batch() as batch:
-            context = Context(batch, config.policy, inbox.read, config.trusts, store.secret, config.texts.language)
+            context = Context(batch, config.policy, inbox.read, config.trusts, inbox.keys, config.texts.language)
             await process(context, [job])
             raise _Undo
     organizers = [entry.organizer for entry in job.done.entries]  # one entry each, one result for each message in it
@@ -103,9 +108,11 @@ async def _cases(inbox: Inbox, mail: Mail, reading: Reading) -> list[Case]:
         organizer = organizers[number // len(reading.messages)]
         message = reading.messages[number % len(reading.messages)]
         rules: Rules = []
-        if isinstance(message, Message):
+        if isinstance(message, Message) and not is_request(message):
             meeting = await store.meeting(message.uid, organizer)
-            rules = list(considered(meeting, message, reading.evidence, config.policy, mail.received_at))
+            token = reply_token.proven(inbox.keys, mail.recipients, message, meeting, config.policy)
+            proof = replace(reading.evidence, token=token)
+            rules = list(considered(meeting, message, proof, config.policy, mail.received_at))
         cases.append(Case(organizer, message, decision, rules))
     return cases
 

@@ -40,8 +40,15 @@ def same_answer(case: Case, known: Attendee) -> bool:
         and known.comment == comment_of(case)
         and (known.partstat != "DELEGATED" or known.delegated_to == delegates_of(case))
         and known.guests == guests_of(case.line)
+        and known.future == _from_here_on(case)
         and known.percent_complete == case.message.percent_complete
     )
+
+
+def _from_here_on(case: Case) -> bool:
+    """The answer holds for all later instances, too: it says so, or what it answers does (RFC 5545 §3.2.13)."""
+    override = case.event if case.event is not None and case.event.rid else None
+    return bool(case.rid) and (case.message.future or (override is not None and override.future))
 
 
 def shown(line: CalAddress) -> dict[str, tuple[str, ...]]:
@@ -105,7 +112,7 @@ def answered(case: Case) -> Attendee:
         delegated_to=delegates_of(case),
         sent_by=sent_by[0] if sent_by else None,
         guests=guests_of(line),
-        future=message.future and row.rid != "",
+        future=_from_here_on(case),
         percent_complete=message.percent_complete,
         completed=message.completed,
     )

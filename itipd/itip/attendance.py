@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from itipd.itip import derive, lookup, recurrence
+from itipd.itip import derive, lookup
 from itipd.itip.model import NEEDS_ACTION, Attendee, Event, Meeting, Moment, Proposal
 
 COUNTED = ("ACCEPTED", "DECLINED", "TENTATIVE", "DELEGATED", NEEDS_ACTION)
@@ -60,8 +60,8 @@ def _instance(meeting: Meeting, rid: str, people: Mapping[str, Mapping[str, Atte
     if event is not None:
         start, end, sequence, word = event.start, event.end, event.sequence, event.status
     else:
-        start, end = times(meeting, rid)
-        sequence, word = meeting.sequence, meeting.status
+        start, end, sequence = times(meeting, rid)
+        word = meeting.status
     guests = sorted(lookup.guests_at(meeting, rid, people), key=lookup.place)
     return {
         "recurrence_id": rid,
@@ -73,15 +73,15 @@ def _instance(meeting: Meeting, rid: str, people: Mapping[str, Mapping[str, Atte
     }
 
 
-def times(meeting: Meeting, rid: str) -> tuple[Moment | None, Moment | None]:
-    """Start and end of an instance without an override; of one that the series has no more, its RECURRENCE-ID."""
-    master = meeting.events.get("")
-    if master is not None:
+def times(meeting: Meeting, rid: str) -> tuple[Moment | None, Moment | None, int]:
+    """Start, end and SEQUENCE of an instance without an override; of one that is no more, its RECURRENCE-ID."""
+    if "" in meeting.events:
         try:
-            return recurrence.span(master, lookup.zones(meeting.zones), rid)
+            event = derive.at(meeting, lookup.zones(meeting.zones), rid)
+            return event.start, event.end, event.sequence
         except ValueError:
             pass  # the series was changed since: the answer is kept for people to see, its time is what it was for
-    return derive.moment_of(rid), None
+    return derive.moment_of(rid), None, meeting.sequence
 
 
 def attendee(row: Attendee) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
-from itipd.itip import derive, lookup
+from itipd.itip import derive, lookup, recurrence
 from itipd.itip.guests import mailable
 from itipd.itip.model import (
     Change,
@@ -24,21 +24,32 @@ from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.plan import over
 from itipd.itip.recurrence import TooCostly
 
+MOST = 400  # instances that are cancelled one by one; an endless series ends with the last of them
+
 
 def cancel(
-    meeting: Meeting, now: datetime, *, rids: Sequence[str] = (), notify: str = "changed", sequence: int = 0
+    meeting: Meeting,
+    now: datetime,
+    *,
+    rids: Sequence[str] = (),
+    notify: str = "changed",
+    sequence: int = 0,
+    recorded: bool = False,
 ) -> Decision:
     """Cancel the meeting, or instances of it, several at once (RFC 5546 §3.2.5): SEQUENCE+1, and CANCEL to all.
 
-    `sequence`: that of an application's own CANCEL, where it is higher.
+    `sequence`: that of an application's own CANCEL, where it is higher. `recorded`: the application has sent it itself;
+    SEQUENCE is its own, and nothing is sent.
     """
+    notify = "none" if recorded else notify
     if meeting.status == lookup.CANCELLED:
         return Decision(Outcome.NO_ACTION, Reason.CANCELLED, uid=meeting.uid, rid="", sequence=meeting.sequence)
+    more = 0 if recorded else 1
     if rids:
-        return _cancel_instances(meeting, now, rids, notify, sequence)
+        return _cancel_instances(meeting, now, rids, notify, sequence, more)
     zones = lookup.zones(meeting.zones)
     # Above every override's, or a delayed REQUEST of one would bring its day back (RFC 5546 §4.2.9, §4.4.4).
-    number = max(sequence, highest(meeting) + 1)
+    number = max(sequence, highest(meeting) + more)
     ended = replace(meeting, status=lookup.CANCELLED, sequence=number)
     writes: list[Write] = [PutMeeting(ended)]
     sends: list[Send] = []
@@ -68,7 +79,9 @@ def cancel(
     )
 
 
-def _cancel_instances(meeting: Meeting, now: datetime, rids: Sequence[str], notify: str, least: int) -> Decision:
+def _cancel_instances(
+    meeting: Meeting, now: datetime, rids: Sequence[str], notify: str, least: int, more: int
+) -> Decision:
     """One instance = RECURRENCE-ID, SEQUENCE+1; the series stays."""
     zones = lookup.zones(meeting.zones)
     writes: list[Write] = []
@@ -86,8 +99,8 @@ def _cancel_instances(meeting: Meeting, now: datetime, rids: Sequence[str], noti
         known = meeting.events.get(rid)
         if known is not None and known.status == lookup.CANCELLED:
             continue
-        event = known if known is not None else derive.instance(meeting.events[""], zones, rid)
-        number = max(least, meeting.sequence + 1, event.sequence + 1)
+        event = known if known is not None else derive.at(meeting, zones, rid)
+        number = max(least, meeting.sequence + more, event.sequence + more)
         ended = replace(derive.with_status(event, lookup.CANCELLED), sequence=number, dtstamp=now)
         writes += [PutEvent(ended), *retired(meeting, rid)]
         told.append(Change(None, rid, "status", event.status, lookup.CANCELLED))
@@ -109,8 +122,33 @@ def _cancel_instances(meeting: Meeting, now: datetime, rids: Sequence[str], noti
     )
 
 
+def cancel_from(meeting: Meeting, rid: str, now: datetime, *, sequence: int, recorded: bool) -> Decision:
+    """RANGE=THISANDFUTURE (RFC 5546 §3.2.5 a): this instance and all after it. What is sent is the shorter series."""
+    master = meeting.events.get("")
+    first = derive.moment_of(rid)
+    if master is None or first is None:
+        return cancel(meeting, now, rids=[rid], sequence=sequence, recorded=recorded)
+    after = first.utc or first.local.replace(tzinfo=UTC)
+    try:
+        later = [moment.rid for moment in recurrence.expand(master, lookup.zones(meeting.zones), after, MOST)]
+    except TooCostly as error:
+        return not_found(meeting.uid, str(error))
+    rids = sorted({rid, *later, *(key for key in meeting.events if key > rid)})
+    least = max(sequence, highest(meeting) + (0 if recorded else 1))
+    decision = cancel(meeting, now, rids=rids, sequence=least, recorded=True)
+    number = decision.sequence or 0
+    writes = list(decision.writes)
+    if writes:
+        shorter = derive.without_after(master, later[-1]) if len(later) == MOST else master
+        writes += [PutMeeting(replace(meeting, sequence=number)), PutEvent(replace(shorter, sequence=number))]
+    to = mailable([row for row in meeting.attendees.values() if row.rid == ""], meeting.organizer)
+    sends = (Send("REQUEST", to, "", number, Reason.CANCELLED.value, automatic=False),)
+    told = bool(writes) and bool(to) and not recorded
+    return replace(decision, rid=rid, writes=tuple(writes), sends=sends if told else ())
+
+
 def uninvite(
-    meeting: Meeting, rids: Sequence[str], addresses: Collection[str], *, sequence: int, notify: str
+    meeting: Meeting, rids: Sequence[str], addresses: Collection[str], *, sequence: int, recorded: bool
 ) -> Decision:
     """Take guests off the series ("") or off instances: CANCEL to them alone, without STATUS (RFC 5546 §3.2.5).
 
@@ -125,14 +163,15 @@ def uninvite(
         leaving = [row for row in lookup.guests_at(meeting, rid) if row.address in addresses]
         if not leaving:
             continue
-        number = max(sequence, (max(meeting.sequence, event.sequence if event else 0) if rid else highest(meeting)) + 1)
+        ours = max(meeting.sequence, event.sequence if event is not None else 0) if rid else highest(meeting)
+        number = max(sequence, ours + (0 if recorded else 1))
         writes += [] if rid else [PutMeeting(replace(meeting, sequence=number))]
         writes += [PutEvent(replace(event, sequence=number))] if event is not None else []
         writes += [PutAttendee(replace(row, removed=True)) for row in leaving]
         if not rid:
             writes += _off_instances(meeting, {row.address for row in leaving})
         told += [Change(row.address, rid, "attendee", row.address, None) for row in leaving]
-        to = mailable(leaving, meeting.organizer, everybody=True) if notify != "none" else ()
+        to = mailable(leaving, meeting.organizer, everybody=True) if not recorded else ()
         if to:
             sends.append(Send("CANCEL", to, rid, number, Reason.MINOR_CHANGE.value, uninvite=True, automatic=False))
     return Decision(

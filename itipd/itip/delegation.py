@@ -75,9 +75,9 @@ def delegated(case: Case, row: Attendee) -> tuple[list[Write], list[Change], lis
         sends.append(Send("REQUEST", (name,), rid, current_sequence(case), Reason.REPLIED.value))
     if row.partstat == "DECLINED" and (case.guest is None or case.guest.partstat != "DECLINED"):
         # RFC 5546 §4.2.5: the delegator MUST be told when the delegate does not come.
-        for name in row.delegated_from:
-            if lookup.guest_at(case.meeting, name, rid) is not None:
-                sends.append(Send("REQUEST", (name,), current_rid(case), current_sequence(case), Reason.REPLIED.value))
+        told = tuple(name for name in row.delegated_from if lookup.guest_at(case.meeting, name, rid) is not None)
+        where = current_rid(case)
+        sends += [Send("REQUEST", (name,), where, current_sequence(case, where), Reason.REPLIED.value) for name in told]
     return writes, changes, sends
 
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 from itipd.itip import recurrence, timezones
 from itipd.itip.contentlines import Component, escape
-from itipd.itip.model import Event, Moment
+from itipd.itip.model import Event, Meeting, Moment
 from itipd.itip.properties import with_lines
 
 RECURRENCE = frozenset({"RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID"})
+ENDS = frozenset({"UNTIL", "COUNT"})
 TIMES = frozenset({"DTSTART", "DTEND", "DUE", "DURATION"})
 
 
@@ -57,6 +58,41 @@ def instance(master: Event, zones: Mapping[str, Component], rid: str) -> Event:
     )
 
 
+def at(meeting: Meeting, zones: Mapping[str, Component], rid: str) -> Event:
+    """The instance at `rid` as it is without an override of its own.
+
+    As the series has it, or the last override before it that holds for all that follow (RANGE=THISANDFUTURE, RFC 5545
+    §3.2.13).
+    """
+    master = meeting.events[""]
+    plain = instance(master, zones, rid)
+    before = max((key for key, event in meeting.events.items() if event.future and "" < key < rid), default="")
+    model = meeting.events[before]
+    if not before or model.start is None or plain.start is None:
+        return plain
+    there, _ = recurrence.span(master, zones, before)
+    local = plain.start.local + (model.start.local - there.local)
+    zone = timezones.resolve(model.tzid, zones) if model.tzid is not None else None
+    start = Moment(local, is_date=True) if model.start.is_date else timezones.at(local, zone or _utc(model.start))
+    end = _after(start, model)
+    lines = [time_line("RECURRENCE-ID", recurrence.span(master, zones, rid)[0], master.tzid)]
+    lines += _times(model, start, end, model.tzid)
+    text = with_lines(model.lines, lines, RECURRENCE | TIMES)
+    return replace(model, rid=rid, lines=text, start=start, end=end, sequence_given=False, future=False)
+
+
+def _utc(moment: Moment) -> tzinfo | None:
+    return UTC if moment.utc is not None else None
+
+
+def _after(start: Moment, model: Event) -> Moment | None:
+    """The end of a component that begins at `start` and is as long as `model`."""
+    if model.end is None or model.start is None:
+        return None
+    length = model.end.order - model.start.order
+    return Moment(start.local + length, start.utc + length if start.utc else None, start.is_date)
+
+
 def _times(event: Event, start: Moment | None, end: Moment | None, tzid: str | None) -> list[str]:
     lines = [time_line("DTSTART", start, tzid)] if start is not None else []
     if end is not None and (start is None or end.order > start.order):  # RFC 5545 §3.8.2.2: later than DTSTART
@@ -80,11 +116,9 @@ def moved(event: Event, zones: Mapping[str, Component], start: Moment | None, en
         return Moment(moment.utc.astimezone(zone or UTC).replace(tzinfo=None), moment.utc)
 
     begin = here(start) if start is not None else event.start
-    if end is not None:
-        end = here(end)
-    elif start is not None and event.start is not None and event.end is not None:
-        length = event.end.order - event.start.order
-        end = here(Moment(start.local + length, start.utc + length if start.utc else None, start.is_date))
+    if end is None and start is not None:
+        end = _after(start, event)
+    end = here(end) if end is not None else None
     tzid = event.tzid if begin is not None and begin.utc is not None and zone is not UTC else None
     lines = with_lines(event.lines, _times(event, begin, end, tzid), TIMES)
     return replace(event, lines=lines, start=begin, end=end, tzid=tzid)
@@ -99,3 +133,19 @@ def with_location(event: Event, location: str) -> Event:
     """`event` at another place."""
     lines = with_lines(event.lines, [f"LOCATION:{escape(location)}"], {"LOCATION"})
     return replace(event, location=location, lines=lines)
+
+
+def without_after(event: Event, rid: str) -> Event:
+    """A series that ends with the instance at `rid`: its rules get this UNTIL (RFC 5545 §3.3.10)."""
+    rules = []
+    for rule in event.rrules:
+        parts = [part for part in rule.split(";") if part and part.partition("=")[0].strip().upper() not in ENDS]
+        rules.append(";".join([*parts, f"UNTIL={rid}"]))
+    lines = with_lines(event.lines, [f"RRULE:{rule}" for rule in rules], {"RRULE"})
+    return replace(event, rrules=tuple(rules), lines=lines)
+
+
+def with_instance(event: Event, start: Moment, tzid: str | None) -> Event:
+    """A series with one instance more (RDATE, RFC 5545 §3.8.5.2)."""
+    lines = with_lines(event.lines, [time_line("RDATE", start, tzid)], ())
+    return replace(event, rdates=(*event.rdates, start), lines=lines)

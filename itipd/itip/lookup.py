@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, time
 from functools import lru_cache
-from operator import itemgetter
 
 from itipd.itip import recurrence, timezones
 from itipd.itip.contentlines import Component
-from itipd.itip.model import Attendee, Event, Meeting, Moment
+from itipd.itip.model import Attendee, Event, Meeting, Moment, Revision
 
 CANCELLED = "CANCELLED"
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 Rows = Mapping[str, Attendee]
 """One attendee's rows of one meeting by rid, the series under ""."""
@@ -87,19 +87,31 @@ def answer_at(rows: Rows, rid: str) -> Attendee | None:
     if not rid:
         return rows.get("")
     reset, _ = reset_of(rows, rid)
-    found = [
-        (row.revision, key, row)
-        for key, row in rows.items()
-        if key == rid or (row.future and "" < key < rid)
-        if row.partstat is not None and row.revision is not None and row.revision.sequence >= reset
-    ]
-    return max(found, key=itemgetter(0, 1))[2] if found else None
+    found = [row for row in _covering(rows, rid) if row.partstat is not None and _revision(row).sequence >= reset]
+    return max(found, key=lambda row: (_revision(row), row.rid)) if found else None
+
+
+def _covering(rows: Rows, rid: str) -> list[Attendee]:
+    """R's own row, once answered, and those from which on THISANDFUTURE holds."""
+    own = rows.get(rid)
+    before = [row for key, row in rows.items() if row.future and "" < key < rid]
+    return [own, *before] if own is not None and own.revision is not None else before
+
+
+def _revision(row: Attendee) -> Revision:
+    """Of the last answer; of a row that was set back and not answered since, the earliest that could answer it."""
+    return row.revision or Revision(row.reset_sequence, EARLIEST)
 
 
 def reset_of(rows: Rows, rid: str) -> tuple[int, datetime | None]:
     """The reset sequence of this attendee on R, and when that was."""
-    row = rows.get(rid) or rows.get("")
-    return (row.reset_sequence, row.reset_at) if row is not None else (0, None)
+    own = rows.get(rid)
+    row = own or rows.get("")
+    found = [row] if row is not None else []
+    if own is None or not own.listed:  # an override's row stands for itself
+        found += [row for key, row in rows.items() if row.future and "" < key < rid]
+    last = max(found, key=lambda row: row.reset_sequence, default=None)
+    return (last.reset_sequence, last.reset_at) if last is not None else (0, None)
 
 
 def standing(rows: Rows, rid: str, override: Event | None) -> Attendee | None:

@@ -166,7 +166,7 @@ class Evidence:
     from_address: str | None = None  # the one mailbox of the one From header, strict; None: unproven
     dmarc: str | None = None  # "pass" or "fail" by a configured authserv-id; None: nothing trusted said
     passed_domains: tuple[str, ...] = ()  # domains with an aligned DMARC, DKIM or SPF pass
-    token: str | None = None  # the attendee that a verified reply token in the recipient address names
+    token: str | None = None  # whose reply token stands in the recipient address; "": of none of the attendees
     date: datetime | None = None  # the Date header
     automatic: bool = False  # null sender, Auto-Submitted, Precedence, List-Id (RFC 3834)
 
@@ -296,7 +296,7 @@ class Policy:
     stale_reply: str = "resend"  # resend, ignore
     delegation: str = "allow"  # allow, forbid
     location: str = "minor"  # minor, significant
-    freebusy: str = "off"  # off, known, any
+    freebusy: str = "off"  # off, known, any; of the organizer, so no meeting overrides it
     by_person: bool = False  # a person has decided so: no meeting's own words override it
     aliases: Mapping[str, str] = field(default_factory=dict)  # other address -> the attendee's or organizer's
     plus_tag: bool = False  # compare addresses without their plus tag

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from itipd.itip import derive, lookup, who
 from itipd.itip.addresses import served
-from itipd.itip.cancelling import cancel, highest, instance_at, not_found, retired, uninvite
+from itipd.itip.cancelling import cancel, cancel_from, highest, instance_at, not_found, retired, uninvite
 from itipd.itip.case import for_meeting
 from itipd.itip.compare import difference
 from itipd.itip.guests import guest_list, mailable, unscheduled_event
@@ -42,6 +42,7 @@ from itipd.itip.revise import change
 __all__ = [
     "accept",
     "cancel",
+    "cancel_from",
     "decline",
     "instance_at",
     "not_found",
@@ -92,7 +93,7 @@ def put(
         return register(meeting, organizer, incoming, now, notify="none" if recorded else notify, recorded=recorded)
     if meeting.status == lookup.CANCELLED or (ends and master is not None):
         least = master.sequence if master is not None else 0
-        return cancel(meeting, now, notify="none" if recorded else notify, sequence=least)
+        return cancel(meeting, now, notify=notify, sequence=least, recorded=recorded)
     policy = for_meeting(policy, meeting)
     return change(meeting, incoming, policy, now, notify=notify, recorded=recorded, replaces=replaces)
 
@@ -154,6 +155,7 @@ def register(
             series = base.get(row.address)
             if inherits and series is not None and row.partstat in (NEEDS_ACTION, series.partstat):
                 row = replace(row, partstat=None)  # shows the series' answer
+            row = replace(row, future=event.future and row.partstat is not None)
             writes.append(PutAttendee(row))
             if event.rid == "":
                 base[row.address] = row

@@ -29,7 +29,8 @@ def override(plan: Plan, new: Event) -> None:
     rows = dict(plan.rows.get(rid, {}))
     made: dict[str, Attendee] = {}  # rows that the override brings, which nothing stored yet
     if master is not None and (old is None or not any(row.listed for row in rows.values())):
-        old = old or replace(derive.instance(master, plan.zones, rid), sequence=plan.sequence)
+        here = replace(plan.meeting, events=plan.events)
+        old = old or replace(derive.at(here, plan.zones, rid), sequence=plan.sequence)
         rows = at_instance(plan.rows.get("", {}), rows, rid)
         made = {name: row for name, row in rows.items() if plan.rows.get(rid, {}).get(name) != row}
     before = [row for row in rows.values() if not row.removed]
@@ -60,6 +61,9 @@ def override(plan: Plan, new: Event) -> None:
         reset=diff.resets,
         inherits=() if diff.resets else {row.address for row in plan.at("")},
     )
+    if new.future and diff.resets:  # every later instance is asked about anew, too (RFC 5545 §3.2.13)
+        rows_set = [one.attendee for one in guests.writes if isinstance(one, PutAttendee)]
+        guests.writes = [PutAttendee(replace(row, future=row.partstat is not None)) for row in rows_set]
     guests.changes = [_seen(plan, one) for one in guests.changes]
     plan.take(guests)
     _tell_override(plan, new, diff, guests, sequence, before)

@@ -26,6 +26,7 @@ from itipd.itip.model import (
     Send,
     Write,
 )
+from itipd.itip.properties import text_of
 from itipd.itip.read import Zones
 from itipd.itip.recurrence import TooCostly
 
@@ -97,6 +98,14 @@ class Plan:
     def asked_at(self, event: Event) -> datetime:
         """When the guests were asked anew: what an application has sent itself, at its DTSTAMP."""
         return min(event.dtstamp or self.now, self.now) if self.recorded else self.now
+
+
+def zones_of(meeting: Meeting, incoming: Incoming) -> str:
+    """The VTIMEZONEs of the file, and the stored ones of what the file does not have (an instance put alone)."""
+    given = lookup.zones(incoming.zones)
+    kept = (zone for name, zone in lookup.zones(meeting.zones).items() if name not in given)
+    whole = incoming.zones and incoming.method != "ADD" and any(event.rid == "" for event in incoming.events)
+    return incoming.zones if whole else incoming.zones + "".join(map(text_of, kept))
 
 
 def over(events: Iterable[Event], zones: Zones, now: datetime) -> bool:

@@ -38,7 +38,7 @@ def accept(meeting: Meeting, proposal: Proposal, now: datetime, *, automatic: bo
     if rid not in meeting.events and instance_at(meeting, rid) is None:
         return not_found(meeting.uid, f"no instance at {rid or 'the series'}")
     zones = lookup.zones(meeting.zones)
-    old = meeting.events[rid] if rid in meeting.events else derive.instance(meeting.events[""], zones, rid)
+    old = meeting.events[rid] if rid in meeting.events else derive.at(meeting, zones, rid)
     if lookup.CANCELLED in (meeting.status, old.status):
         return Decision(Outcome.NO_ACTION, Reason.CANCELLED, uid=meeting.uid, rid=rid, sequence=meeting.sequence)
     new = derive.moved(old, zones, proposal.proposed.start, proposal.proposed.end)
@@ -55,7 +55,9 @@ def accept(meeting: Meeting, proposal: Proposal, now: datetime, *, automatic: bo
     rows = _rows_at(meeting, rid)
     stood = {row.address: row.partstat for row in lookup.guests_at(meeting, rid)}
     for row in rows:
-        after = asked(row, now, number) if diff.resets and row.address != meeting.organizer else row
+        after = row
+        if diff.resets and row.address != meeting.organizer:
+            after = replace(asked(row, now, number), future=old.future)
         if row.address == proposal.attendee and diff.visible:
             after = replace(after, partstat="ACCEPTED", rsvp=False)
         if after.partstat not in (None, stood.get(row.address)):
@@ -65,8 +67,8 @@ def accept(meeting: Meeting, proposal: Proposal, now: datetime, *, automatic: bo
     if diff.resets and not rid:
         instances = [row for row in meeting.attendees.values() if row.rid]
         writes += [DropAttendee(row.rid, row.address) for row in instances if row.rid not in meeting.events]
-        future = [row for row in instances if row.rid in meeting.events and row.future]
-        writes += [PutAttendee(replace(row, future=False)) for row in future]
+        said = (row for row in instances if row.rid in meeting.events and not meeting.events[row.rid].future)
+        writes += [PutAttendee(replace(row, future=False)) for row in said if row.future]
     extra = _invited(meeting, proposal, now, number)
     writes += [PutAttendee(row) for row in extra]
     told += [Change(row.address, rid, "attendee", None, row.address) for row in extra]

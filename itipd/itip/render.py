@@ -19,6 +19,7 @@ from itipd.itip.vtimezone import guessed, vtimezone
 
 PRODID = "-//itipd//itipd//EN"
 ZONED = frozenset({"DTSTART", "DTEND", "DUE", "RECURRENCE-ID", "RDATE", "EXDATE"})
+FIRST_YEAR = 2038  # a zone is described from the first year in use on, and never from a later one
 GUEST_LIMIT = 200
 """A mail lists at most so many ATTENDEEs; in a larger meeting each sees only their own (cost follows the message)."""
 
@@ -54,7 +55,7 @@ def export(meeting: Meeting, now: datetime) -> str:
 def _instance(meeting: Meeting, rid: str) -> Event | None:
     """An instance with an answer of its own as an override, derived from the series (rules.md §4.2)."""
     try:
-        return replace(derive.instance(meeting.events[""], lookup.zones(meeting.zones), rid), sequence=meeting.sequence)
+        return replace(derive.at(meeting, lookup.zones(meeting.zones), rid), sequence=meeting.sequence)
     except (KeyError, ValueError):
         return None  # the answer is kept for people to see, but its instance is gone
 
@@ -79,11 +80,11 @@ def _zones(meeting: Meeting, events: Iterable[Event]) -> list[str]:
     """A VTIMEZONE for every TZID in use (RFC 5545 §3.6.5): ours for known zones, else the organizer's own."""
     used: dict[str, int] = {}
     for event in events:
-        year = event.start.local.year if event.start is not None else 1970
-        for line in split(event.lines)[0]:
-            tzid = parse_line(line).one("TZID") if name_of(line) in ZONED else None
+        for line in (parse_line(raw) for raw in split(event.lines)[0] if name_of(raw) in ZONED):
+            tzid = line.one("TZID")
             if tzid:
-                used[tzid] = min(used.get(tzid, year), year)
+                years = [int(text[:4]) for text in line.value.split(",") if text[:4].isdecimal()]
+                used[tzid] = min([used.get(tzid, FIRST_YEAR), *years])
     found: list[str] = []
     own = lookup.zones(meeting.zones)
     for tzid, since in used.items():
@@ -99,7 +100,7 @@ def _components(meeting: Meeting, send: Send) -> Iterable[tuple[Event, list[Atte
     if send.rid:
         event = meeting.events.get(send.rid)
         if event is None:
-            event = derive.instance(meeting.events[""], lookup.zones(meeting.zones), send.rid)
+            event = derive.at(meeting, lookup.zones(meeting.zones), send.rid)
             event = replace(event, sequence=send.sequence)
         yield event, _listed(meeting, send, send.rid)
         return
@@ -163,9 +164,12 @@ def _component(meeting: Meeting, event: Event, rows: list[Attendee], send: Send,
         inner = []  # RFC 5546 §3.2.5, §3.2.8: no VALARM
     sequence = send.sequence if event.rid == send.rid else event.sequence
     organizer = meeting.name or meeting.organizer
-    kept = [_ours(line, sequence, organizer) for line in own if name_of(line) not in drop]
+    kept = [_ours(line, sequence, stamp, organizer) for line in own if name_of(line) not in drop]
     lines = [f"BEGIN:{event.component}", *kept, f"DTSTAMP:{stamp}", f"SEQUENCE:{sequence}"]
     lines += [f"{name}:{stamp}" for name in ("CREATED", "LAST-MODIFIED") if value_of(event.lines, name) is None]
+    needed = {"SUMMARY": "", **({"PRIORITY": "0"} if event.component == "VTODO" else {})}
+    if send.method == "REQUEST":  # RFC 5546 §3.2.2, §3.4.2: once each; null, and undefined
+        lines += [f"{name}:{value}" for name, value in needed.items() if value_of(event.lines, name) is None]
     if send.method == "CANCEL" and not send.uninvite:
         lines.append("STATUS:CANCELLED")  # RFC 5546 §3.2.5; not to one who is only taken off the list
     if send.comment:
@@ -174,7 +178,7 @@ def _component(meeting: Meeting, event: Event, rows: list[Attendee], send: Send,
     return [*lines, *inner, f"END:{event.component}"]
 
 
-def _ours(line: str, sequence: int, organizer: str) -> str:
+def _ours(line: str, sequence: int, stamp: str, organizer: str) -> str:
     """A line of the organizer's as it leaves: nothing of what is between them and us, and no second SEQUENCE."""
     name = name_of(line)
     if name == "ORGANIZER":
@@ -182,9 +186,10 @@ def _ours(line: str, sequence: int, organizer: str) -> str:
         params = _public(found.params)  # RFC 6638 §7
         params.setdefault("CN", (organizer,))  # Exchange shows nobody without it
         return format_line(name, params, found.value)
-    if name == "X-MICROSOFT-CDO-APPT-SEQUENCE":  # Exchange believes it before SEQUENCE
+    # Outlook and Exchange believe these before SEQUENCE and DTSTAMP ([MS-OXCICAL] 2.1.3.1.1.20.22, .29).
+    if name == "X-MICROSOFT-CDO-APPT-SEQUENCE":
         return f"{name}:{sequence}"
-    return line
+    return f"{name}:{stamp}" if name in ("X-MICROSOFT-CDO-OWNER-CRITICAL-CHANGE", "X-MS-OLK-APPTSEQTIME") else line
 
 
 def _public(params: Params) -> dict[str, tuple[str, ...]]:

@@ -27,8 +27,7 @@ from itipd.itip.model import (
 )
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.override import override
-from itipd.itip.plan import Plan, is_over, leavers, missing, next_sequence, over, rises
-from itipd.itip.properties import text_of
+from itipd.itip.plan import Plan, is_over, leavers, missing, next_sequence, over, rises, zones_of
 from itipd.itip.read import Zones
 from itipd.itip.recurrence import TooCostly
 
@@ -47,7 +46,7 @@ def change(
         notify="none" if recorded else notify,
         recorded=recorded,
         replaces=replaces,
-        zones_text=_zones(meeting, incoming),
+        zones_text=zones_of(meeting, incoming),
         events=dict(meeting.events),
         rows=_by_rid(meeting.attendees.values()),
         sequence=meeting.sequence,
@@ -66,15 +65,6 @@ def _by_rid(rows: Iterable[Attendee]) -> dict[str, dict[str, Attendee]]:
     for row in rows:
         found.setdefault(row.rid, {})[row.address] = row
     return found
-
-
-def _zones(meeting: Meeting, incoming: Incoming) -> str:
-    """The VTIMEZONEs of the file, and the stored ones of what the file does not have (a put of one instance)."""
-    given = lookup.zones(incoming.zones)
-    if not meeting.zones or "" in {event.rid for event in incoming.events}:
-        return incoming.zones or meeting.zones
-    kept = (zone for name, zone in lookup.zones(meeting.zones).items() if name not in given)
-    return incoming.zones + "".join(map(text_of, kept))
 
 
 def _decision(plan: Plan, events: Mapping[str, Event]) -> Decision:
@@ -183,7 +173,8 @@ def _settle_instances(plan: Plan, master: Event, diff: Difference, gone: list[st
         if diff.resets or (diff.cut and not _exists(master, plan.zones, rid)):
             plan.forget(rid)
     if diff.resets:  # "and all after it" was said of the series as it was
-        rows = [row for rid in plan.rows for row in plan.rows[rid].values() if row.future]
+        said = (rid for rid in plan.rows if rid in plan.events and not plan.events[rid].future)
+        rows = [row for rid in said for row in plan.rows[rid].values() if row.future]
         plan.write(*[PutAttendee(replace(row, future=False)) for row in rows])
 
 
@@ -205,7 +196,7 @@ def _cancel_taken_out(plan: Plan, dropped: Iterable[str], gone: list[str]) -> No
         override = plan.meeting.events.get(rid)
         if override is not None and override.status == lookup.CANCELLED:
             continue
-        event = override or derive.instance(plan.meeting.events[""], plan.old_zones, rid)
+        event = override or derive.at(plan.meeting, plan.old_zones, rid)
         if is_over(event, plan.zones, plan.now):
             continue
         before = mailable(lookup.guests_at(plan.meeting, rid, people), plan.meeting.organizer)

@@ -77,7 +77,7 @@ def proven(line: CalAddress, attendee: str, sender: Evidence, policy: Policy) ->
     if policy.sender == "any":
         return True
     if sender.token is not None:
-        return sender.token in names(line, policy)  # somebody else's token refutes whatever else there is
+        return sender.token == attendee  # somebody else's token refutes whatever else there is, and EMAIL is no proof
     if policy.sender == "token" or sender.from_address is None or sender.dmarc == "fail":
         return False
     if not same_person(sender.from_address, line, policy):

@@ -27,6 +27,7 @@ from itipd.itip import contentlines
 from itipd.itip.model import clean
 from itipd.mail import languages, sentences, texts
 from itipd.mail.header_lines import header, mailbox, unstructured
+from itipd.mail.reply_token import with_organizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Outgoing:
     language: str = "en"
     comment: str | None = None
     line: str | None = None
+    reply_to: str | None = None  # the organizer's address with this recipient's reply token, where they have one
 
 
 class ComposeError(ValueError):
@@ -126,6 +128,8 @@ def compose(outgoing: Outgoing) -> bytes:
     """
     _check(outgoing)
     calendar = _own_line(outgoing.calendar, outgoing.line) if outgoing.line is not None else outgoing.calendar
+    if outgoing.reply_to is not None:
+        calendar = with_organizer(calendar, outgoing.reply_to)
     # Whatever differs from recipient to recipient stands in the head, or is a calendar of their own.
     content = _content(replace(outgoing, recipient="", message_id="", calendar=calendar, line=None))
     outer, inner = _boundaries(outgoing, calendar)
@@ -194,7 +198,7 @@ def _content(outgoing: Outgoing) -> _Content:
     plain = texts.plain(intro, table, facts.description, footer)
     html = texts.html(intro, table, facts.description, footer, language.tag)
     return _Content(
-        sender=mailbox(name, outgoing.organizer),
+        sender=mailbox(name, outgoing.reply_to or outgoing.organizer),
         subject=unstructured(translate(words.subject).format(summary=summary)),
         date=format_datetime(outgoing.created_at),
         language=language.tag,
@@ -205,7 +209,9 @@ def _content(outgoing: Outgoing) -> _Content:
 
 
 def _check(outgoing: Outgoing) -> None:
-    addresses = (("organizer", outgoing.organizer, "5.1.7"), ("recipient", outgoing.recipient, "5.1.3"))
+    addresses = [("organizer", outgoing.organizer, "5.1.7"), ("recipient", outgoing.recipient, "5.1.3")]
+    if outgoing.reply_to is not None:
+        addresses.append(("reply_to", outgoing.reply_to, "5.1.7"))
     for key, address, code in addresses:
         if not _ADDRESS.fullmatch(address) or texts.one_line(address, 254) != address:
             raise ComposeError(f"{key}: found {address!r:.80}, expected an address local@domain", code)

@@ -1,7 +1,8 @@
 """The calendar parts of a mail, wherever they are in it (RFC 6047 §2.4; rules.md §1).
 
-Every part that calls itself a calendar counts, at any depth; a message inside the mail never does. The parts come out
-as UTF-8, identical ones once. It never raises anything but `TooLarge`, and never looks inside a calendar.
+Every part that calls itself a calendar counts, at any depth; a message inside the mail never does. Where there is none,
+Outlook's winmail.dat may hold an answer. The parts come out as UTF-8, identical ones once. It never raises anything but
+`TooLarge`, and never looks inside a calendar.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 
 from itipd.itip.model import Fault
 from itipd.itip.outcomes import Outcome, Reason
+from itipd.mail import tnef
+from itipd.mail.evidence import from_address
 from itipd.mail.headers import Headers, MailLimits, TooLarge, codec
 from itipd.mail.mime import Leaf, body, leaves
 
@@ -60,7 +63,8 @@ def extract(raw: bytes, limits: MailLimits) -> Extracted:
     parts: dict[bytes, Part] = {}
     faults: dict[Fault, None] = {}
     text = ""
-    plain = tnef = False
+    plain = False
+    winmail: list[Leaf] = []
     for leaf in found:
         kind = leaf.type
         if kind.startswith("message/"):
@@ -80,9 +84,12 @@ def extract(raw: bytes, limits: MailLimits) -> Extracted:
             plain = True
             text = plain_text(raw, leaf)
         elif kind in _TNEF_TYPES or leaf.filename == "winmail.dat":
-            tnef = True
-    if tnef and not parts:
+            winmail.append(leaf)
+    if winmail and not parts:
         quirks.append("tnef")
+        answer = tnef.calendar(body(raw, winmail[0])[0], from_address(headers))
+        if answer is not None:
+            _keep(parts, answer, None)
     return Extracted(headers, start, tuple(parts.values()), tuple(faults), text, tuple(dict.fromkeys(quirks)))
 
 

@@ -18,7 +18,7 @@ from itipd.itip.incoming import incoming
 from itipd.itip.model import Evidence, Fault, Incoming, Message, Report, clean
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.read import read
-from itipd.mail import bounce_text
+from itipd.mail import bounce_text, tnef
 from itipd.mail.bounce import bounce, schedule_status
 from itipd.mail.evidence import evidence
 from itipd.mail.extract import Extracted, MailLimits, Part, TooLarge, extract, wire
@@ -227,7 +227,11 @@ def _malformed(error: Exception) -> Fault:
 
 
 def _seen(found: Extracted) -> str:
-    return "found a winmail.dat, which is not opened" if "tnef" in found.quirks else "no calendar part in the mail"
+    if "tnef" not in found.quirks:
+        return "no calendar part in the mail"
+    if not tnef.available():
+        return "found a winmail.dat, which is only opened with the extra: pip install 'itipd[tnef]'"
+    return "found a winmail.dat with no answer to a meeting in it"
 
 
 def _message_id(headers: Headers) -> str:

@@ -117,7 +117,7 @@ async def copy(source: Store, target: Store) -> dict[str, int]:
                 counts[table.name] += len(chunk)
                 last = tuple(chunk[-1][column.name] for column in table.primary_key)
         await transaction.commit(_restart)
-    target.secret = source.secret
+    target.secret, target.reply_key = source.secret, source.reply_key
     return counts
 
 

@@ -300,14 +300,16 @@ def _settle() -> Update:
 @cache
 def _told() -> Update:
     unanswered = or_(attendees.c.replied_at.is_(None), attendees.c.replied_at <= bindparam("made", type_=Instant()))
-    return (
-        update(attendees)
-        .where(
-            attendees.c.organizer == bindparam("o"),
-            attendees.c.meeting_id == bindparam("m"),
-            attendees.c.address == bindparam("a"),
-            attendees.c.rid == bindparam("r"),
-            unanswered,
-        )
-        .values(schedule_status=bindparam("status"))
+    theirs = (
+        attendees.c.organizer == bindparam("o"),
+        attendees.c.meeting_id == bindparam("m"),
+        attendees.c.address == bindparam("a"),
     )
+    # Of an instance that nobody has said anything about there is no row: the series' row tells of it.
+    exact = attendees.alias("exact")
+    own = exists().where(
+        *(exact.c[name] == attendees.c[name] for name in ("organizer", "meeting_id", "address")),
+        exact.c.rid == bindparam("r"),
+    )
+    here = or_(attendees.c.rid == bindparam("r"), and_(attendees.c.rid == "", ~own))
+    return update(attendees).where(*theirs, here, unanswered).values(schedule_status=bindparam("status"))

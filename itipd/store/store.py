@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from sqlalchemy import Connection, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from itipd.store import due, mails, maintenance, queries
+from itipd.store import due, keys, mails, maintenance, queries
 from itipd.store import outbox as queue
 from itipd.store.batch import Batch, batch
 from itipd.store.database import Database
 from itipd.store.postgres import Postgres
-from itipd.store.schema import settings
 from itipd.store.sqlite import Sqlite
 from itipd.store.values import StoreError
 
 
 class Store:
-    """One database. `secret`: 32 random octets, made once for each database, for tokens."""
+    """One database. `secret`: 32 random octets, made once for each database, for tokens; `reply_key`: see `keys`."""
 
-    def __init__(self, database: Database, secret: bytes) -> None:
+    def __init__(self, database: Database, secret: bytes, reply_key: int = 0) -> None:
         self.database = database
         self.url = database.url
         self.secret = secret
+        self.reply_key = reply_key
 
     @classmethod
     async def open(cls, url: str) -> Store:
@@ -34,7 +33,7 @@ class Store:
         """
         database = await _connect(url)
         try:
-            return cls(database, await database.read(_secret))
+            return cls(database, *await database.read(keys.read))
         except BaseException:
             await database.close()
             raise
@@ -82,6 +81,8 @@ class Store:
     backup = maintenance.backup
     verify = maintenance.verify
     copy = maintenance.copy
+    inherit = keys.inherit
+    new_reply_key = keys.new_reply_key
 
 
 async def _connect(url: str) -> Database:
@@ -96,7 +97,3 @@ async def _connect(url: str) -> Database:
     if kind in ("postgresql", "postgres"):
         return await Postgres.open(url, parsed)
     raise StoreError(f"database: found {kind}, expected sqlite:///FILE or postgresql://USER@HOST/NAME")
-
-
-def _secret(connection: Connection) -> bytes:
-    return bytes(connection.scalars(select(settings.c.value).where(settings.c.name == "secret")).one())
