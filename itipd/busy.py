@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from itipd.carrying import Context
-from itipd.itip import freebusy, who
+from itipd.itip import freebusy, periods, who
 from itipd.itip.model import CalAddress, Decision, Evidence, Message, Send
 from itipd.itip.recurrence import TooCostly
 from itipd.mail import compose
@@ -31,12 +31,12 @@ async def busy_time(context: Context, organizer: str, message: Message, sender: 
         return freebusy.too_costly(message, f"more than {most} meetings may take place in the span")
     try:
         # Thousands of instances may take a moment; the event loop goes on meanwhile.
-        periods, until = await asyncio.to_thread(freebusy.busy, meetings, asked.start, asked.end)
+        busy, until = await asyncio.to_thread(periods.busy, meetings, asked.start, asked.end)
     except TooCostly as error:
         return freebusy.too_costly(message, str(error))
-    decision = freebusy.answered(message, asked, f"busy periods until {until.isoformat()}: {len(periods)}")
+    decision = freebusy.answered(message, asked, f"busy periods until {until.isoformat()}: {len(busy)}")
     name = next((meeting.name for meeting in meetings if meeting.name), "")
-    text = freebusy.reply(message.uid, organizer, name, asked, periods, until, origin.at)
+    text = freebusy.reply(message.uid, organizer, name, asked, busy, until, origin.at)
     for send in decision.sends:
         batch.send(_sending(organizer, name, message.uid, send, text, origin))
     return decision

@@ -120,13 +120,27 @@ def plain(text: str) -> str:
     return _PLACE.sub("PLACE", _TIME.sub("TIME", text))
 
 
+def same(new: str, old: str) -> bool:
+    """Nothing differs but times, ports, and the order of what happens at the same time."""
+    return sorted(plain(new).splitlines()) == sorted(plain(old).splitlines())
+
+
 def write() -> None:
-    """Makes the parts and the sessions of README.md anew."""
+    """Makes the parts and the sessions of README.md anew; what differs only in its times stays as it is."""
     text = README.read_text(encoding="utf-8")
-    text = _PART.sub(lambda found: found[1] + PARTS[found[2]]() + found[4], text)
+
+    def part(found: re.Match[str]) -> str:
+        new = PARTS[found[2]]()
+        return found[1] + (found[3] if same(new, found[3]) else new) + found[4]
+
+    text = _PART.sub(part, text)
     answers = iter(session(text))
-    text = _CONSOLE.sub(lambda found: fenced("console", next(answers)), text)
-    README.write_text(text, encoding="utf-8")
+
+    def answered(found: re.Match[str]) -> str:
+        new = next(answers)
+        return found[0] if same(new, found[1]) else fenced("console", new)
+
+    README.write_text(_CONSOLE.sub(answered, text), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ import pytest
 
 from itipd.config import Config
 from itipd.inbox import Inbox
-from itipd.itip import freebusy
-from itipd.itip.freebusy import MOST_PERIODS, Period, Question, busy, reply, span
+from itipd.itip import freebusy, periods
+from itipd.itip.freebusy import Question, reply
 from itipd.itip.incoming import incoming
 from itipd.itip.model import Meeting
+from itipd.itip.periods import MOST_PERIODS, Period, busy, span
 from itipd.itip.recurrence import TooCostly
 from itipd.mail.compose import compose
 from itipd.orders import Cancel, Mail, Put, Receipt
@@ -108,6 +109,23 @@ def test_an_override_counts_at_its_own_time() -> None:
         "03.0900-03.1000",
         "05.1500-05.1600",
     ]
+
+
+def test_an_override_for_all_that_follow() -> None:
+    """RANGE=THISANDFUTURE: from that instance on the series is busy at the new time, and free at the old one."""
+    later = event("a", "RECURRENCE-ID;RANGE=THISANDFUTURE:20261203T090000Z", start="20261205T150000Z")
+    later = later.replace("PT1H", "PT2H")
+    assert week(event("a", "RRULE:FREQ=DAILY;COUNT=5"), later) == [
+        "01.0900-01.1000",
+        "02.0900-02.1000",
+        "05.1500-05.1700",
+        "06.1500-06.1700",
+        "07.1500-07.1700",
+    ]
+    (stored,) = meetings(event("a", "RRULE:FREQ=DAILY;COUNT=5"), later)
+    _, ends = span(stored)
+    assert ends is not None
+    assert ends >= day(7, 17)
 
 
 def test_an_instance_that_began_before_counts() -> None:
@@ -399,7 +417,7 @@ async def test_too_many_meetings_are_refused(sqlite_url: str, monkeypatch: pytes
         await register(inbox, *(event(f"m{number}") for number in range(4)))
         assert told(await asks(inbox, request())) == ["error/too_costly"]
         assert await answers(store) == []
-        monkeypatch.setattr(freebusy, "MOST_INSTANCES", 2)
+        monkeypatch.setattr(periods, "MOST_INSTANCES", 2)
         monkeypatch.setattr(freebusy, "MOST_MEETINGS", 10)
         assert told(await asks(inbox, request(), "X-Again: 1")) == ["error/too_costly"]
     await store.close()

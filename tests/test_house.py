@@ -101,8 +101,6 @@ LONG = {
 
 UNPLAYED = {
     Reason.ALL_DECLINED: ("tests/test_thresholds.py", "the outcome beside a reply's; in transcripts its mails have it"),
-    Reason.TOO_COSTLY: ("tests/test_readers.py", "a bomb takes the whole deadline; it has a test of its own"),
-    Reason.TOO_LARGE: ("tests/test_reading.py", "a file of more than a megabyte in fixtures/ would help nobody"),
 }
 """Reasons that no scenario reaches: the test that does, and why it is there."""
 

@@ -51,7 +51,7 @@ def mails(decision: Decision) -> set[tuple[str, str, int]]:
 
 
 async def test_all_without_a_change(inbox: Inbox) -> None:
-    """Nothing changed: `changed` writes to nobody, `all` to every guest under the same SEQUENCE, not to the organizer."""
+    """Nothing changed: `changed` writes to nobody, `all` to every guest under the same SEQUENCE, bar the organizer."""
     assert mails(await put(inbox, text())) == set()
     found = mails(await put(inbox, text(), "all"))
     assert {("REQUEST", BEA, 0), ("REQUEST", CAL, 0)} <= found

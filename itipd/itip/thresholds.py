@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from itipd.itip import freebusy, lookup, organize
+from itipd.itip import lookup, organize, periods
 from itipd.itip.guests import mailable
 from itipd.itip.model import Attendee, Decision, Meeting, PutMeeting, Send
 from itipd.itip.outcomes import Outcome, Reason
@@ -167,7 +167,7 @@ def _sends(meeting: Meeting) -> Iterable[Send]:
 
 def settled(meeting: Meeting) -> Meeting:
     """`meeting` with what follows from its events: when it takes place; a cancelled one waits for nothing."""
-    begins, ends = freebusy.span(meeting)
+    begins, ends = periods.span(meeting)
     waits = meeting.status != lookup.CANCELLED
     due = (meeting.deadline_at, meeting.publish_at) if waits else (None, None)
     if (begins, ends, *due) == (meeting.begins_at, meeting.ends_at, meeting.deadline_at, meeting.publish_at):

@@ -94,7 +94,8 @@ def answering(message: Message, meeting: Meeting, sender: Evidence, policy: Poli
 
     A delegator's mail may list the delegate, a delegate's the delegator, and clients list the organizer too.
     """
-    lines = message.attendees
+    lines = [line for line in message.attendees if not is_organizer(line.address, meeting, policy)]
+    lines = lines or list(message.attendees)
     if len(lines) == 1:
         return lines[0]
     if sender.token is not None:
@@ -106,8 +107,7 @@ def answering(message: Message, meeting: Meeting, sender: Evidence, policy: Poli
             if same_person(sender.from_address, line, policy):
                 return line
     guests = [line for line in lines if known_as(line, meeting, policy)]
-    guests = [line for line in guests if not is_organizer(line.address, meeting, policy)] or guests
     if len(guests) == 1:
         return guests[0]
     delegators = [line for line in guests if (line.one("PARTSTAT") or "").upper() == "DELEGATED"]
-    return (delegators or guests or list(lines))[0]
+    return (delegators or guests or lines)[0]
