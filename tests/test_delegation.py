@@ -225,3 +225,9 @@ def test_a_delegate_who_declines_is_told_to_the_delegator_once() -> None:
     assert hear(after, for_ann(partstat="DECLINED", minute=3))[1].sends == ()
     off, _ = put(after, vevent(guests=(BOB,)))
     assert hear(off, for_ann(partstat="ACCEPTED", minute=4), for_ann(partstat="DECLINED", minute=5))[1].sends == ()
+
+
+def test_a_delegation_that_is_said_again_leaves_the_delegate() -> None:
+    """A newer REPLY with the same DELEGATED-TO: D keeps what D said."""
+    meeting, decision = hear(single(), delegates(DAN), for_ann(minute=2), delegates(DAN, minute=3))
+    assert (words(decision), standing(meeting)[DAN]) == ("updated/replied", "ACCEPTED")

@@ -297,6 +297,12 @@ def test_a_time_without_zulu_counts_as_utc() -> None:
     assert found.dtstamp == datetime(2026, 11, 20, 8, tzinfo=UTC)
 
 
+def test_a_time_that_is_none_is_no_time() -> None:
+    """rules.md §1.4: a DTSTAMP that cannot be read is as good as none: the mail's Date counts."""
+    found = one(calendar(ANN, own=(*OWN[:3], "DTSTAMP:yesterday")))
+    assert (found.dtstamp, found.quirks) == (None, ("no_dtstamp",))
+
+
 def test_a_request_for_busy_time_is_read() -> None:
     """RFC 5546 §3.3.2: who asks, whom, and about which span; None where a span has no end."""
     own = ("UID:fb1", "ORGANIZER:mailto:ann@example.org", "DTSTAMP:20261120T080000Z")
