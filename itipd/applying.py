@@ -148,8 +148,10 @@ async def reopen(
     assert isinstance(message, Message)  # noqa: S101 - only messages are held, and reading is deterministic
     rids = frozenset({message.rid.rid}) if message.rid is not None else frozenset()
     await context.batch.gather([Want(organizer, message.uid, who.wanted(message, reading.evidence, policy), rids)])
-    job = Job(mail, mail.received_at, reading)
-    further = [want for want in deeper(context.batch, job, policy) if want.organizer == organizer]
+    # What else is in the mail, and who else it may be for, is not loaded.
+    further = deeper(
+        context.batch, Job(mail, mail.received_at, replace(reading, messages=(message,))), policy, [organizer]
+    )
     if further:
         await context.batch.gather(further)
     await delegators(context.batch, organizer, message, policy)
@@ -165,15 +167,18 @@ async def reopen(
     return decision
 
 
-def deeper(batch: Batch, job: Job, policy: Policy) -> list[Want]:
-    """What can only be named once the meeting is known: the override at R, delegates and delegators of its sender."""
+def deeper(batch: Batch, job: Job, policy: Policy, organizers: Sequence[str] | None = None) -> list[Want]:
+    """What can only be named once the meeting is known: the override at R, delegates and delegators of its sender.
+
+    `organizers`: these alone, else all that the mail's recipients may mean.
+    """
     found: list[Want] = []
     if job.reading is None or not isinstance(job.order, Mail):
         return found
     for message in job.reading.messages:
         if not isinstance(message, Message):
             continue
-        for name in candidates(job, policy):
+        for name in candidates(job, policy) if organizers is None else organizers:
             meeting = batch.meeting(name, message.uid)
             if meeting is None:
                 continue

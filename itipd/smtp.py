@@ -98,6 +98,7 @@ class Door:
         self.kind: Kind = kind
         self.submit = submit
         self.limits = limits
+        self.recipients = limits.submitted if kind == "submission" else limits.recipients
         self.organizers = organizers
         self.tls = tls
         self.hostname = re.sub(r"[^A-Za-z0-9.-]", "", socket.gethostname()) or "localhost"

@@ -192,8 +192,7 @@ class Session(Connection):
             return await self._refuse(UNKNOWN_PARAMETER)
         if not self._utf8 and not address.isascii():
             return await self._refuse(NEEDS_UTF8)
-        limits = self.door.limits
-        if len(self._accepted) >= (limits.submitted if self.door.kind == "submission" else limits.recipients):
+        if len(self._accepted) >= self.door.recipients:
             return await self.push(b"452 4.5.3 Too many recipients")  # RFC 5321 §4.5.3.1.10: the rest comes again
         known = canonical(address)
         if known is None or not self._serves(known):
@@ -264,9 +263,7 @@ class Session(Connection):
         self.unread(rest)
         if busy:
             return BUSY
-        if body.too_large:
-            return TOO_LARGE
-        raw = body.message()
+        raw = b"" if body.too_large else body.message()
         if body.too_large:
             return TOO_LARGE
         if not door.hold(self, len(raw)):

@@ -95,6 +95,9 @@ ONLY_IN = {
 LONGEST = 300
 LONG = {
     "itip/decide.py": "the table of rules and the rules, which are read side by side",
+    "store/gather.py": "the set-wise SELECTs of a batch: they share their keys and are read together",
+    "store/mails.py": "the questions about the journal and their answers' shapes",
+    "store/outbox.py": "every state of a delivery and every way between them",
     "itip/model.py": "all plain values of the core: they refer to each other and hold no code",
 }
 """The modules that may be longer, and why."""

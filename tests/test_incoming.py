@@ -1,4 +1,4 @@
-"""The organizer's own calendar, read: one `Incoming` for each UID, its lines verbatim (rules.md §9; RFC 5546 §3.2.2)."""
+"""The organizer's own calendar, read: an `Incoming` for each UID, its lines verbatim (rules.md §9; RFC 5546 §3.2.2)."""
 
 from __future__ import annotations
 

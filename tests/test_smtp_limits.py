@@ -394,7 +394,7 @@ async def test_the_application_may_write_to_more(serve: Serve, inbox: FakeInbox)
 
 @pytest.mark.parametrize(("door", "answers"), [("smtp", 1), ("lmtp", 3)])
 async def test_large_mail_to_many_is_refused(serve: Serve, inbox: FakeInbox, door: str, answers: int) -> None:
-    """What would go into three journals and be too much together is 552; to the same recipient three times it is taken."""
+    """What would go into three journals and be too much together is 552; to one recipient three times it is taken."""
     limits = Limits(bodies=200_000)
     hello = "LHLO client.example.com" if door == "lmtp" else "EHLO client.example.com"
     async with await Client.connect(await serve(door, limits=limits), hello) as client:

@@ -62,7 +62,7 @@ freebusy = "off"  # who is told when the organizer is busy: nobody, "known" (who
 aliases = {}  # { "b@home.example.net" = "b@example.com" }
 plus_tag = false  # true: b+tag@example.com is b@example.com
 authserv_ids = []  # whose Authentication-Results are believed: your own relay's
-tokens = "off"
+tokens = "off"  # "on": each invitation asks for its answer at an address of its own
 
 [texts]
 language = "en"  # of outgoing mails: cs, de, en, es, fr, ja or zh; "en-US" also writes dates as there

@@ -41,7 +41,7 @@ def override(plan: Plan, new: Event) -> None:
     if not plan.replaces:
         listed = [*listed, *missing(rows, listed)]
     matters = rises(diff, plan.policy)
-    ours = old.sequence if old is not None else new.sequence
+    ours = old.sequence if old is not None else plan.sequence
     if matters or leaves(rows, listed):
         # Above all that the series has used, so that no answer to it counts for what this instance is now.
         sequence = next_sequence(plan, max(ours, plan.sequence), new, rises=True)
@@ -64,7 +64,7 @@ def override(plan: Plan, new: Event) -> None:
     if new.future and diff.resets:  # every later instance is asked about anew, too (RFC 5545 §3.2.13)
         rows_set = [one.attendee for one in guests.writes if isinstance(one, PutAttendee)]
         guests.writes = [PutAttendee(replace(row, future=row.partstat is not None)) for row in rows_set]
-    guests.changes = [_seen(plan, one) for one in guests.changes]
+    guests.changes = [one for one in (_seen(plan, one) for one in guests.changes) if one.old != one.new]
     plan.take(guests)
     _tell_override(plan, new, diff, guests, sequence, before)
 

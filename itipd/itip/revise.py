@@ -113,7 +113,7 @@ def _series(plan: Plan, new: Event, events: Mapping[str, Event]) -> None:
     matters = rises(diff, plan.policy) or bool(back)
     # CANCEL goes with SEQUENCE+1, also to a removed attendee; nobody's answer is reset by it (RFC 5546 §3.2.5).
     # A delayed REQUEST of an override must not bring back what is taken away: above those, too (§4.2.9, §4.4.4).
-    off = leaves(rows, listed)
+    off = leaves(rows, listed) or _leaves_with(plan, gone, listed)
     above = plan.events if off else gone
     ours = max([plan.meeting.sequence, *(plan.events[rid].sequence for rid in above)])
     plan.sequence = next_sequence(plan, ours, new, rises=matters or off)
@@ -141,8 +141,14 @@ def _series(plan: Plan, new: Event, events: Mapping[str, Event]) -> None:
         to = [name for name in current if name in (*guests.added, *guests.touched, *guests.forced)]
     plan.send("REQUEST", to, "", plan.sequence)
     plan.told = set(to)
-    _cancel_taken_out(plan, diff.dropped, gone)
+    _cancel_taken_out(plan, [rid for rid in diff.dropped if rid not in events], gone)
     plan.send("CANCEL", leavers(plan, "", guests), "", plan.sequence, uninvite=True)
+
+
+def _leaves_with(plan: Plan, gone: Iterable[str], listed: Iterable[Attendee]) -> bool:
+    """Somebody was invited to a dropped override alone."""
+    names = {row.address for row in (*plan.at(""), *listed)}
+    return any(row.address not in names for rid in gone for row in plan.at(rid))
 
 
 def _goes_back(plan: Plan, master: Event, rid: str) -> bool:
@@ -205,4 +211,4 @@ def _cancel_taken_out(plan: Plan, dropped: Iterable[str], gone: list[str]) -> No
         exists = _exists(plan.events[""], plan.zones, rid)
         if exists:  # the instance goes on, without those who were invited to it alone
             left = [name for name in left if name not in series or series[name].removed]
-        plan.send("CANCEL", left, rid, max(plan.sequence, event.sequence + 1), uninvite=exists)
+        plan.send("CANCEL", left, rid, max(plan.sequence, event.sequence), uninvite=exists)

@@ -8,7 +8,6 @@ here first, because its own loops follow whatever counts stand in the data. It m
 from __future__ import annotations
 
 import importlib
-import logging
 import struct
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -91,10 +90,11 @@ class _Strict(bytes):
 def _decoder() -> Callable[[bytes, str], list[Any]] | None:
     """tnefparse's reader of property lists; None where the extra `tnef` is not installed."""
     try:
-        decode: Callable[[bytes, str], list[Any]] = importlib.import_module("tnefparse.mapi").decode_mapi
+        mapi = importlib.import_module("tnefparse.mapi")
     except ImportError:
         return None
-    logging.getLogger("tnefparse").disabled = True  # it would write a stranger's data, a line for each property
+    mapi.logger.disabled = True  # it would write a line for each property that it cannot read
+    decode: Callable[[bytes, str], list[Any]] = mapi.decode_mapi
     return decode
 
 
