@@ -17,6 +17,7 @@ from tests.itip_samples import (
     BOB,
     CAT,
     DAN,
+    DEC_1,
     DEC_8,
     DEC_15,
     DEC_22,
@@ -485,6 +486,22 @@ def test_the_organizers_this_and_future_asks_about_all_later_instances() -> None
         "DECLINED",
         "NEEDS-ACTION",
     )
+
+
+def test_of_two_answers_for_all_that_follow_the_nearer_counts() -> None:
+    """Of equal revisions: from 8 December on, not from the 1st, whichever arrived first."""
+    both = (reply(ANN, "DECLINED", rid=DEC_1, future=True), reply(ANN, "TENTATIVE", rid=DEC_8, future=True))
+    for order in (both, both[::-1]):
+        meeting, _ = hear(series(), *order, reply(BOB, rid=DEC_15))
+        assert standing(meeting, DEC_15)[ANN] == "TENTATIVE"
+
+
+def test_a_third_answer_between_two_equal_ones_is_too_late() -> None:
+    """rules.md §3: of one revision, sent at 1, 9 and 5 minutes past: the one of 9 counts though it said nothing new."""
+    meeting = single()
+    for partstat, minute in (("ACCEPTED", 1), ("ACCEPTED", 9), ("DECLINED", 5)):
+        meeting, decision = hear(meeting, reply(ANN, partstat), evidence=sender(ANN, date=at(minute)))
+    assert (words(decision), standing(meeting)[ANN]) == ("no_action/out_of_order", "ACCEPTED")
 
 
 # -- party crashers ----------------------------------------------------------------------------------------------

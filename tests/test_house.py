@@ -361,10 +361,11 @@ COMMANDS = dict(leaves(cli, "itipd"))
 
 def command_rows(text: str) -> dict[str, tuple[str, str]]:
     """The table of commands: `itipd meeting put` -> (the first cell, the second)."""
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for first, second in re.findall(r"^\| `(itipd [^`]+)` \| (.*) \|$", readme.section(text, "Commands"), re.MULTILINE):
-        words = [word for word in first.split() if re.fullmatch(r"[a-z-]+", word)]
-        found[" ".join(words)] = (first, second)
+        name = " ".join(word for word in first.split() if re.fullmatch(r"[a-z-]+", word))
+        assert name not in found, f"{name} has two rows"
+        found[name] = (first, second)
     return found
 
 

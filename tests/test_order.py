@@ -82,6 +82,26 @@ def test_any_order_of_arrival_ends_in_one_state(meeting: Meeting, mails: list[Ma
     assert after(meeting, shuffled) == after(meeting, mails)
 
 
+@st.composite
+def tied(draw: st.DrawFn) -> list[Mail]:
+    """Some answers of Ann's of one revision, as Outlook for Mac sends them, each with a Date of its own."""
+    found: list[Mail] = []
+    for number in range(draw(st.integers(2, 5))):
+        rid = draw(st.sampled_from((DEC_1, DEC_8)))
+        one = reply(ANN, draw(st.sampled_from(("ACCEPTED", "DECLINED"))), rid=rid, future=draw(st.booleans()))
+        found.append((one, sender(ANN, date=at(5 + number / 100))))
+    return [*found, (reply(BOB, rid=DEC_15), sender(BOB, date=at(6)))]
+
+
+@settings(max_examples=300, deadline=None)
+@given(tied(), st.randoms(use_true_random=False))
+def test_any_order_of_answers_of_one_revision_ends_in_one_state(mails: list[Mail], random: Any) -> None:
+    """rules.md §3: REPLYTIME or Date decides between equal revisions, also where the same answer comes twice."""
+    shuffled = list(mails)
+    random.shuffle(shuffled)
+    assert after(PLAIN, shuffled) == after(PLAIN, mails)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(MEETINGS), answers(), st.integers(0, 5))
 def test_the_same_mail_again_changes_nothing(meeting: Meeting, mails: list[Mail], which: int) -> None:

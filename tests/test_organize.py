@@ -103,6 +103,11 @@ REGISTERED: dict[str, tuple[list[str], dict[str, Any], list[tuple[str, str, str,
     "recorded": ([vevent()], {"recorded": True}, []),
     "silently": ([vevent()], {"notify": "none"}, []),
     "sent by the client": ([vevent(organizer=f"ORGANIZER;SCHEDULE-AGENT=CLIENT:mailto:{WE}")], {}, []),
+    "an override that lists nobody": (
+        [vevent(WEEKLY), override(8, hour=15, guests=())],
+        {},
+        [("REQUEST", ANN, "", 0), ("REQUEST", BOB, "", 0)],
+    ),
     "an override without ORGANIZER": (
         [vevent(WEEKLY), override(8, organizer="")],
         {},

@@ -9,7 +9,9 @@ import pytest
 
 from itipd.itip.model import Fault, Message
 from itipd.itip.outcomes import Outcome, Reason
+from itipd.itip.unfold import Limits
 from itipd.mail import reading
+from itipd.mail.headers import MailLimits
 from itipd.mail.reading import Reading, ReadSettings, faulty, read_mail
 
 REPLY = b"""Received: from mail.example.com by mx.example.net; Tue, 1 Dec 2026 09:00:01 +0000
@@ -54,7 +56,7 @@ REQUEST = (
 
 def read(raw: bytes, *, submission: bool = False, sender: str = "b@example.com", max_part: int = 1 << 20) -> Reading:
     """`read_mail` with what the tests do not vary."""
-    settings = ReadSettings(max_part=max_part)
+    settings = ReadSettings(mail=MailLimits(part=max_part), calendar=Limits(size=max_part))
     return read_mail(raw, sender=sender, recipients=("meetings@example.net",), submission=submission, settings=settings)
 
 
@@ -148,9 +150,9 @@ def test_a_submission_may_be_larger_than_a_strangers_mail() -> None:
 
 
 def test_a_mail_beyond_the_caps_keeps_its_headers() -> None:
-    """Too many headers: error/too_large, with Message-ID, sender and digest from a bounded look."""
+    """Too many headers: an error by that name, with Message-ID, sender and digest from a bounded look."""
     found = read(REPLY.replace(b"MIME-Version", b"X: y\n" * 600 + b"MIME-Version"))
-    assert reasons(found) == [Reason.TOO_LARGE]
+    assert reasons(found) == [Reason.TOO_MANY_HEADERS]
     assert (found.message_id, found.evidence.from_address, len(found.digest)) == (
         "<r1@example.com>",
         "b@example.com",
@@ -200,3 +202,29 @@ def test_mutations_of_a_reply_are_survived() -> None:
             raw[at : at + chance.randrange(40)] = junk * chance.randrange(4)
         found = read(bytes(raw), submission=number % 2 == 1)
         assert found.messages or found.incoming
+
+
+@pytest.mark.parametrize(
+    ("components", "recipients", "read_"),
+    [
+        (200, 1, True),
+        (201, 1, False),
+        (200, 5, True),
+        (200, 6, False),
+        (10, 100, True),
+        (11, 100, False),
+        (1, 2000, True),
+    ],
+)
+def test_components_of_one_mail_are_bounded(components: int, recipients: int, read_: bool) -> None:
+    """At most 200 components, and at most 1,000 decisions for all recipients; one more and nothing of it counts."""
+    event = REPLY[REPLY.index(b"BEGIN:VEVENT") : REPLY.index(b"END:VCALENDAR")]
+    events = b"".join(event.replace(b"UID:m1", b"UID:m%d" % number) for number in range(components))
+    to = [f"{number}@example.net" for number in range(recipients)]
+    found = read_mail(
+        REPLY.replace(event, events), sender="", recipients=to, submission=False, settings=ReadSettings()
+    ).messages
+    if read_:
+        assert len(found) == components
+    else:
+        assert [one.reason for one in found if isinstance(one, Fault)] == [Reason.TOO_MANY_COMPONENTS]

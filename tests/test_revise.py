@@ -46,6 +46,7 @@ EXDATE_8 = "EXDATE;TZID=Europe/Berlin:20261208T100000"
 LATER_START = "DTSTART;TZID=Europe/Berlin:20261201T140000"
 SOFT = f"ATTENDEE;ROLE=NON-PARTICIPANT:mailto:{CAT}"
 CLIENTS = f"ATTENDEE;SCHEDULE-AGENT=CLIENT:mailto:{CAT}"
+BAD = "RRULE:FREQ=SECONDLY;INTERVAL=7;BYHOUR=3;BYMONTH=2;BYMONTHDAY=29"
 OURS = f"ATTENDEE:mailto:{CAT}"
 FORCED = f"ATTENDEE;SCHEDULE-FORCE-SEND=REQUEST:mailto:{BOB}"
 
@@ -353,6 +354,20 @@ TABLE: dict[str, tuple[Callable[[], Meeting], list[str], str, int, Sent]] = {
         "updated/significant_change",
         0,
         both("REQUEST", DEC_8, 2),
+    ),
+    "an override without ORGANIZER": (
+        series,
+        [override(8, hour=15, organizer="").replace("END:VEVENT", "X-A:1\r\nEND:VEVENT"), vevent(WEEKLY)],
+        "updated/significant_change",
+        0,
+        both("REQUEST", DEC_8, 1),
+    ),
+    "an override of a rule that cannot be followed is dropped": (
+        lambda: registered(vevent(BAD), vevent("RECURRENCE-ID;VALUE=DATE:20990101", start="DTSTART:20990101T120000Z")),
+        [vevent(BAD)],
+        "updated/significant_change",
+        1,
+        both("REQUEST", sequence=1),
     ),
     "it is over": (
         lambda: single(start="DTSTART:20261110T090000Z"),

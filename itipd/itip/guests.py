@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from itipd.itip.contentlines import parse_line
-from itipd.itip.model import NEEDS_ACTION, Attendee, Change, Event, PutAttendee, Write
+from itipd.itip.model import NEEDS_ACTION, Attendee, Change, Event, PutAttendee
 from itipd.itip.properties import split
 
 
@@ -18,7 +18,7 @@ from itipd.itip.properties import split
 class Guests:
     """What becomes of the guest list of one R: rows to write, and who is in which group, by address."""
 
-    writes: list[Write]
+    writes: list[PutAttendee]
     changes: list[Change]
     added: list[str]
     removed: list[str]

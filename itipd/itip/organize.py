@@ -151,7 +151,7 @@ def register(
         if not listed and event.rid:
             listed = [replace(row, rid=event.rid) for row in base.values()]
         guests = guest_list({}, listed, organizer=organizer, at=now, sequence=known.sequence, reset=False)
-        for row in (replace(one.attendee, reset_at=again) for one in guests.writes if isinstance(one, PutAttendee)):
+        for row in (replace(one.attendee, reset_at=again) for one in guests.writes):
             series = base.get(row.address)
             if inherits and series is not None and row.partstat in (NEEDS_ACTION, series.partstat):
                 row = replace(row, partstat=None)  # shows the series' answer

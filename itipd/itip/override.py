@@ -62,7 +62,7 @@ def override(plan: Plan, new: Event) -> None:
         inherits=() if diff.resets else {row.address for row in plan.at("")},
     )
     if new.future and diff.resets:  # every later instance is asked about anew, too (RFC 5545 §3.2.13)
-        rows_set = [one.attendee for one in guests.writes if isinstance(one, PutAttendee)]
+        rows_set = [one.attendee for one in guests.writes]
         guests.writes = [PutAttendee(replace(row, future=row.partstat is not None)) for row in rows_set]
     guests.changes = [one for one in (_seen(plan, one) for one in guests.changes) if one.old != one.new]
     plan.take(guests)

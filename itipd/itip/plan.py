@@ -64,17 +64,17 @@ class Plan:
     def zones(self) -> Zones:
         return lookup.zones(self.zones_text)
 
-    def write(self, *writes: Write) -> None:
+    def write(self, *writes: PutAttendee | DropAttendee | PutEvent | DropEvent) -> None:
         """Remember rows to write and see them from now on."""
         for one in writes:
             if isinstance(one, PutAttendee):
                 self.rows.setdefault(one.attendee.rid, {})[one.attendee.address] = one.attendee
             elif isinstance(one, DropAttendee):
-                self.rows.get(one.rid, {}).pop(one.address, None)
+                del self.rows[one.rid][one.address]
             elif isinstance(one, PutEvent):
                 self.events[one.event.rid] = one.event
-            elif isinstance(one, DropEvent):
-                self.events.pop(one.rid, None)
+            else:
+                self.events.pop(one.rid)
         self.writes += writes
 
     def take(self, guests: Guests) -> None:

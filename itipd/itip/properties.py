@@ -22,9 +22,7 @@ def name_of(line: str) -> str:
 
 def split(lines: str) -> tuple[list[str], list[str]]:
     """(the component's own lines, the lines of the components in it), without line ends."""
-    every = lines.split("\n")
-    if every and not every[-1]:
-        every.pop()
+    every = lines.split("\n")[:-1]  # each line is ended
     for index, line in enumerate(every):
         if line[:6].upper() == "BEGIN:":
             return every[:index], every[index:]
@@ -34,12 +32,6 @@ def split(lines: str) -> tuple[list[str], list[str]]:
 def join(own: Iterable[str], inner: Iterable[str] = ()) -> str:
     """The text that `split` took apart."""
     return "".join(f"{line}\n" for line in (*own, *inner))
-
-
-def without(lines: str, names: Collection[str]) -> str:
-    """`lines` without the component's own properties of these upper-case names."""
-    own, inner = split(lines)
-    return join((line for line in own if name_of(line) not in names), inner)
 
 
 def with_lines(lines: str, new: Iterable[str], replacing: Collection[str]) -> str:
