@@ -1,31 +1,28 @@
-"""One run: the floor and itipd in turns (A B A B), the same client and the same mails; then every reply is looked up.
+"""One run: the floor and itipd in turns (A B A B), the same client and the same mails; then every answer is looked up.
 
 Servers and client are processes of their own. Figures of two runs cannot be compared: the machine is never quiet.
 """
 
 from __future__ import annotations
 
-import json
-import pickle
-import re
+import asyncio
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from itipd.benchmark.mails import Letter, calendar, letters
+from itipd.benchmark import rooms
+from itipd.benchmark.mails import Letter, letters
+from itipd.benchmark.processes import Cost, cost, daemon, load, memory, put, service, taken
+from itipd.benchmark.rows import ROWS, Row, enough, wrong
+from itipd.store import Store
 
-PATIENCE = 600.0  # seconds for one step
-
-
-class BenchError(RuntimeError):
-    """The run cannot go on; the text says why."""
+Say = Callable[[str], None]
+FANOUTS = (1000, 10_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,153 +32,127 @@ class Size:
     mails: int = 3000  # a round
     rounds: int = 3
     connections: int = 16
-    meetings: int = 300
-    guests: int = 10
-    database: str | None = None  # None: SQLite in a temporary folder
 
 
-def run(size: Size, say: Any) -> dict[str, Any]:
-    """The whole run; `say(text)` tells how it goes. Raises BenchError."""
-    with tempfile.TemporaryDirectory(prefix="itipd-bench-") as folder, _floor() as floor:
-        url = size.database or f"sqlite:///{folder}/itipd.db"
-        registering = _register(url, size, Path(folder))
-        say(f"{size.meetings} meetings of {size.guests} guests registered in {registering:.1f} s")
-        with _daemon(url, Path(folder)) as (port, pid):
-            floors: list[dict[str, Any]] = []
-            ours: list[dict[str, Any]] = []
-            sent: list[Letter] = []
+def rows(names: Sequence[str], *, long: bool) -> tuple[list[Row], list[int]]:
+    """The rows that were asked for by name, else all but the long ones; and the fan-outs' sizes."""
+    if names:
+        return [row for row in ROWS if row.name in names], [n for n in FANOUTS if f"fanout-{n}" in names]
+    return [row for row in ROWS if long or not row.long], list(FANOUTS)
+
+
+def answers(row: Row, size: Size, database: str | None, say: Say) -> dict[str, Any]:
+    """One row, on a database of its own (`database`: an empty PostgreSQL one). Raises BenchError."""
+    row = enough(row, size.mails * size.rounds)
+    with tempfile.TemporaryDirectory(prefix="itipd-bench-") as name, service("floor") as (floor, _):
+        folder = Path(name)
+        url = database or f"sqlite:///{folder}/itipd.db"
+        started = time.perf_counter()
+        put(url, folder, row.meetings, row.guests, row.kind, 0, "--recorded")
+        registering = time.perf_counter() - started
+        say(f"{row.name}: {row.meetings:,} meetings of {row.guests:,} guests registered in {registering:.1f} s")
+        if row.kind == "stale":
+            put(url, folder, row.meetings, row.guests, row.kind, 1, "--recorded")
+        with service("sink") as (relay, _), daemon(url, folder, relay) as running:
+            floors, ours, costs, sent = [], [], [], [Letter("", b"", "", "", "")][:0]
+            port = running.smtp if row.greeting == "EHLO" else running.lmtp
             for number in range(size.rounds):
-                batch = letters(size.mails, size.meetings, size.guests, number)
-                floors.append(_load(floor, size.connections, batch))
-                before = _cpu(pid)
-                ours.append(_load(port, size.connections, batch) | {"cpu": _cpu(pid) - before})
+                batch = letters(size.mails, row.meetings, row.guests, number, row.kind)
+                floors.append(load(floor, size.connections, "EHLO", batch))
+                before = cost(running.pid)
+                ours.append(load(port, size.connections, row.greeting, batch))
+                costs.append(cost(running.pid) - before)
                 sent += batch
-                say(f"round {number + 1}: floor {_rate(floors[-1], size):,.0f}/s, itipd {_rate(ours[-1], size):,.0f}/s")
-            memory = _memory(pid)
-        applied, wrong = _check(url, sent)
-    return _report(size, floors, ours, registering, memory, applied, wrong)
-
-
-def _report(
-    size: Size, floors: list[dict[str, Any]], ours: list[dict[str, Any]], registering: float, memory: int, *check: int
-) -> dict[str, Any]:
-    floor = statistics.median(_rate(one, size) for one in floors)
-    itipd = statistics.median(_rate(one, size) for one in ours)
-    ratios = [_rate(b, size) / _rate(a, size) for a, b in zip(floors, ours, strict=True)]
-    refused = sum(one["wrong_count"] for one in (*floors, *ours))
+                say(f"{row.name}: floor {_rate(floors[-1], size):,.0f}/s, itipd {_rate(ours[-1], size):,.0f}/s")
+            used = memory(running.pid)
+        looked_up, bad = asyncio.run(wrong(row, url, sent))
     return {
-        "mails": size.mails * size.rounds,
+        "row": row.name,
+        "says": row.says,
+        "database": url.partition(":")[0],
+        "mails": len(sent),
         "connections": size.connections,
-        "meetings": size.meetings,
-        "guests": size.guests,
-        "floor_per_second": round(floor, 1),
-        "itipd_per_second": round(itipd, 1),
-        "ratio": round(statistics.median(ratios), 3),
+        "floor_per_second": round(statistics.median(_rate(one, size) for one in floors), 1),
+        "itipd_per_second": round(statistics.median(_rate(one, size) for one in ours), 1),
+        "ratio": round(
+            statistics.median(_rate(b, size) / _rate(a, size) for a, b in zip(floors, ours, strict=True)), 3
+        ),
         "floor_p50_ms": statistics.median(one["p50_ms"] for one in floors),
         "floor_p99_ms": statistics.median(one["p99_ms"] for one in floors),
-        "itipd_p50_ms": statistics.median(one["p50_ms"] for one in ours),
-        "itipd_p99_ms": statistics.median(one["p99_ms"] for one in ours),
-        "itipd_cpu_us_per_mail": round(sum(one["cpu"] for one in ours) / (size.mails * size.rounds) * 1e6),
-        "itipd_memory_mb": round(memory / 1e6),
-        "registered_per_second": round(size.meetings / registering, 1),
-        "answers_looked_up": check[0],
-        "answers_wrong": check[1],
-        "refused": refused,
+        "p50_ms": statistics.median(one["p50_ms"] for one in ours),
+        "p99_ms": statistics.median(one["p99_ms"] for one in ours),
+        **_rooms(costs, len(sent)),
+        "memory_mb": round(used / 1e6),
+        "registered_per_second": round(row.meetings / registering, 1),
+        "looked_up": looked_up,
+        "wrong": bad,
+        "refused": sum(one["wrong_count"] for one in (*floors, *ours)),
     }
+
+
+def _rooms(costs: Sequence[Cost], mails: int) -> dict[str, int]:
+    """Microseconds of CPU a mail: event loop (doors, log), its threads (deciding and store), reader processes."""
+    each = {
+        "loop_us": sum(one.loop for one in costs),
+        "store_us": sum(one.threads for one in costs),
+        "readers_us": sum(one.readers for one in costs),
+    }
+    return {name: round(seconds / mails * 1e6) for name, seconds in each.items()}
 
 
 def _rate(one: dict[str, Any], size: Size) -> float:
     return size.mails / float(one["seconds"])
 
 
-@contextmanager
-def _floor() -> Iterator[int]:
-    command = [sys.executable, "-m", "itipd.benchmark.floor"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        try:
-            assert process.stdout is not None  # noqa: S101 - it was asked for
-            yield int(process.stdout.readline())
-        finally:
-            process.communicate("", timeout=PATIENCE)
+def alone(say: Say) -> dict[str, Any]:
+    """One mail at a time on an idle daemon, and the rooms by themselves, without daemon or disk."""
+    with tempfile.TemporaryDirectory(prefix="itipd-bench-") as name:
+        folder = Path(name)
+        url = f"sqlite:///{folder}/itipd.db"
+        put(url, folder, 50, 10, "reply", 0, "--recorded")
+        with daemon(url, folder) as running:
+            one = load(running.smtp, 1, "EHLO", letters(300, 50, 10, 0))
+        say(f"alone: a mail by itself is answered in {one['p50_ms']} ms at the median")
+        return {"row": "alone", "p50_ms": one["p50_ms"], "p99_ms": one["p99_ms"], **asyncio.run(rooms.measure(url))}
 
 
-@contextmanager
-def _daemon(url: str, folder: Path) -> Iterator[tuple[int, int]]:
-    doors = ["--smtp", "127.0.0.1:0", "--lmtp", "-", "--submission", "-", "--http", "-"]
-    command = [sys.executable, "-m", "itipd.cli.main", "--database", url, "serve", *doors]
-    log = (folder / "daemon.log").open("wb")
-    with log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=folder, text=True) as process:  # noqa: S603
-        try:
-            assert process.stdout is not None  # noqa: S101 - it was asked for
-            ready = re.match(r"ready smtp=\S+:(\d+) ", process.stdout.readline())
-            if ready is None:
-                raise BenchError(f"itipd serve did not start: {(folder / 'daemon.log').read_text()[-500:]}")
-            yield int(ready[1]), process.pid
-        finally:
-            process.terminate()
-            process.wait(timeout=PATIENCE)
+def fan_out(guests: int, size: Size, say: Say) -> dict[str, Any]:
+    """One change told to `guests` people through a relay, while answers to other meetings come in."""
+    with tempfile.TemporaryDirectory(prefix="itipd-bench-") as name, service("sink") as (relay, sink):
+        folder = Path(name)
+        url = f"sqlite:///{folder}/itipd.db"
+        put(url, folder, 1, guests, "reply", 0, "--recorded")
+        with daemon(url, folder, relay) as running:
+            before = cost(running.pid)
+            put(url, folder, 1, guests, "reply", 1)
+            settled = asyncio.run(_settled(url, guests, sink))
+            spent = cost(running.pid) - before
+        mails, seconds = taken(sink)
+        say(f"fanout-{guests}: {mails:,} REQUESTs in {seconds:.1f} s, all settled after {settled:.1f} s")
+    return {
+        "row": f"fanout-{guests}",
+        "requests": mails,
+        "seconds": round(seconds, 2),
+        "settled_after": round(settled, 2),
+        "per_second": round(guests / max(settled, 0.001), 1),
+        **_rooms([spent], guests),
+        "wrong": abs(guests - mails),
+    }
 
 
-def _register(url: str, size: Size, folder: Path) -> float:
-    file = folder / "meetings.ics"
-    with file.open("w", newline="") as out:
-        out.writelines(calendar(size.meetings, size.guests))
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "itipd.cli.main", "--database", url, "meeting", "put", str(file), "--recorded"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)  # noqa: S603
-    if done.returncode:
-        raise BenchError(f"meeting put ended with {done.returncode}: {done.stderr[-500:]}")
-    return time.perf_counter() - started
-
-
-def _load(port: int, connections: int, batch: list[Letter]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "itipd.benchmark.load", str(port), str(connections)]
-    pairs = pickle.dumps([(letter.sender, letter.raw) for letter in batch])
-    done = subprocess.run(command, input=pairs, stdout=subprocess.PIPE, timeout=PATIENCE, check=True)  # noqa: S603
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
-def _check(url: str, sent: list[Letter]) -> tuple[int, int]:
-    """Every attendee's answer must be the last one they sent: (how many were looked up, how many are not)."""
-    wanted = {(letter.uid, letter.attendee): letter.partstat for letter in sent}
-    uids = sorted({letter.uid for letter in sent})
-    wrong = 0
-    for uid in uids:
-        command = [sys.executable, "-m", "itipd.cli.main", "--database", url, "status", uid, "--json"]
-        if len(uids) > 50 and uid not in uids[:: len(uids) // 50]:
-            continue
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603
-        people = {row["address"]: row["partstat"] for row in json.loads(done.stdout)["attendees"]}
-        wrong += sum(people.get(who) != partstat for (meeting, who), partstat in wanted.items() if meeting == uid)
-    return len(wanted), wrong
-
-
-def _children(pid: int) -> list[int]:
-    found = [pid]
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it has just ended
-        if int(fields[1]) == pid:
-            found.append(int(stat.parent.name))
-    return found
-
-
-def _cpu(pid: int) -> float:
-    """CPU seconds of the daemon and its readers so far."""
-    total = 0.0
-    for process in _children(pid):
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / 100
-    return total
-
-
-def _memory(pid: int) -> int:
-    """Proportional memory of the daemon and its readers, in bytes."""
-    total = 0
-    for process in _children(pid):
-        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{process}/smaps_rollup").read_text(), re.MULTILINE)
-        total += int(found[1]) * 1024 if found else 0
-    return total
+async def _settled(url: str, guests: int, sink: subprocess.Popen[str]) -> float:
+    """Seconds from the first mail at the relay until nothing waits any more."""
+    store = await Store.open(url)
+    try:
+        patience = time.monotonic() + max(60.0, guests / 20)
+        while not taken(sink)[0] and time.monotonic() < patience:
+            time.sleep(0.005)  # noqa: ASYNC251 - nothing else runs in this loop
+        started = time.monotonic()
+        while time.monotonic() < patience:
+            totals = await store.totals()
+            if not totals["waiting"] and not totals["sending"]:
+                break
+            time.sleep(0.02)  # noqa: ASYNC251 - the same
+        return time.monotonic() - started
+    finally:
+        await store.close()
