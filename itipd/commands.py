@@ -77,7 +77,7 @@ def _command(order: Command, meeting: Meeting, now: datetime) -> Decision:
     if isinstance(order, Cancel):
         return organize.cancel(meeting, now, rids=order.rids, notify=order.notify)
     if isinstance(order, Remind):
-        return organize.remind(meeting, now)
+        return organize.remind(meeting, now, order.attendees)
     if isinstance(order, SetPolicy):
         return own_policy.changed(meeting, order.words, now)
     if isinstance(order, Deadline):

@@ -14,6 +14,7 @@ from typing import Any
 
 from itipd.itip.incoming import incoming as read_incoming
 from itipd.itip.model import Decision, Incoming
+from itipd.mail.reading import pack as pack_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,11 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Remind:
-    """Ask those again who have not answered."""
+    """Ask those again who have not answered, or only `attendees`, whether they have or not."""
 
     uid: str
     organizer: str | None = None
+    attendees: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ def pack(order: Order) -> bytes:
     else:
         values = {"command": _WORDS[type(order)], **asdict(order)}
         values.pop("id", None)
-    return zlib.compress(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace"), 1)
+    return pack_bytes(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def unpack(packed: bytes) -> Order:
@@ -188,6 +190,8 @@ def unpack(packed: bytes) -> Order:
         raise ValueError(f"journal: command {word!r} is none of put, {', '.join(_COMMANDS)}")
     if "rids" in values:
         values["rids"] = tuple(values["rids"])
+    if "attendees" in values:
+        values["attendees"] = tuple(values["attendees"])
     if "words" in values:
         values["words"] = tuple((name, value) for name, value in values["words"])
     order: Order = _COMMANDS[word](**values)

@@ -45,7 +45,7 @@ from itipd.store.store import Store
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)  # where no mail has a Date
 KEYS = {
     "cancel": {"uid", "instance", "organizer"},
-    "remind": {"uid", "organizer"},
+    "remind": {"uid", "attendee", "organizer"},
     "accept": {"uid", "instance", "attendee", "organizer"},
     "decline": {"uid", "instance", "attendee", "organizer"},
     "held-accept": {"uid", "instance", "attendee", "organizer"},
@@ -236,7 +236,8 @@ class Stage:
             rids = [instance] if isinstance(instance, str) else instance or []
             return Cancel(values["uid"], tuple(rids), values.get("organizer"))
         if command == "remind":
-            return Remind(**values)
+            one = values.get("attendee")
+            return Remind(values["uid"], values.get("organizer"), (one,) if one else ())
         if command == "policy":
             words = tuple((name, _text(value)) for name, value in values.items() if name in WORDS)
             return SetPolicy(values["uid"], words, values.get("organizer"))

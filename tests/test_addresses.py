@@ -18,6 +18,7 @@ SAME = [
     "mailto:bob%40example.com",
     "mailto:mailto:bob@example.com",
     " mailto:bob@example.com ",
+    "mailto: bob@example.com",
     "<bob@example.com>",
 ]
 
@@ -48,6 +49,7 @@ REFUSED = {
     "encoded line break": "mailto:bob%0D%0ABcc:eve@example.com",
     "encoded NUL": "mailto:bob%00@example.com",
     "encoded nonsense": "mailto:%FF%FE@example.com",
+    "encoded blank": "mailto:%20bob@example.com",
     "blank inside": "bob smith@example.com",
     "two addresses": "bob@example.com,eve@example.com",
     "display name": "Bob <bob@example.com>",
@@ -64,6 +66,7 @@ REFUSED = {
     "label too long": "bob@" + "x" * 64 + ".com",
     "local part too long": "x" * 65 + "@example.com",
     "too long": "bob@" + ".".join(["x" * 60] * 5),
+    "accent before its letter": "bob@\u0301example.com",
     "huge": "mailto:" + "a" * 100_000 + "@example.com",
     "full-width at": "bob＠example.com",
     "full-width letters": "ｂob@example.com",

@@ -184,6 +184,30 @@ TABLE: dict[str, tuple[Callable[[], Meeting], Message, str, list[tuple[str, str,
         "no_action/cancelled",
         [("CANCEL", ANN, "", 1)],
     ),
+    "REFRESH of all by a guest of one day": (
+        lambda: series(override(8, guests=(ANN, EVE)), override(15, hour=15, guests=(ANN, EVE))),
+        refresh(EVE),
+        "no_action/refresh",
+        [("REQUEST", EVE, DEC_8, 0), ("REQUEST", EVE, DEC_15, 0)],
+    ),
+    "REFRESH of all by a guest of a day that is cancelled": (
+        lambda: put(series(override(8, guests=(ANN, EVE))), vevent(WEEKLY), override(8, "STATUS:CANCELLED"))[0],
+        refresh(EVE),
+        "no_action/party_crasher",
+        [],
+    ),
+    "REFRESH of all, of days without their series": (
+        lambda: registered(override(8, guests=(EVE,)), override(15)),
+        refresh(EVE),
+        "no_action/refresh",
+        [("REQUEST", EVE, DEC_8, 0)],
+    ),
+    "REFRESH by one who was taken off all but one day": (
+        lambda: put(series(override(8)), vevent(WEEKLY, guests=(ANN,)), override(8))[0],
+        refresh(BOB),
+        "no_action/refresh",
+        [("REQUEST", BOB, DEC_8, 2)],
+    ),
     "REFRESH by a stranger": (single, refresh(EVE), "no_action/party_crasher", []),
     "REFRESH by one who was taken off": (without_bob, refresh(BOB), "no_action/uninvited", []),
     "COUNTER": (single, counter(ANN, "20261203T090000Z"), "updated/proposal", []),
@@ -272,7 +296,7 @@ def test_a_rule_that_cannot_be_followed_is_the_mails_fault() -> None:
     meeting = registered(vevent("RRULE:FREQ=SECONDLY;INTERVAL=7;BYHOUR=3;BYMONTH=2;BYMONTHDAY=29"))
     one = reply(ANN, rid="21001231")
     after, decision = hear(meeting, one)
-    assert (words(decision), after) == ("error/too_costly", meeting)
+    assert (words(decision), after) == ("error/rule_too_costly", meeting)
 
 
 def test_explain_sees_every_rule_up_to_the_one_that_decides() -> None:
@@ -337,6 +361,17 @@ def test_a_sequence_above_ours_is_flagged_and_ours_stays() -> None:
         0,
         Revision(7, at(1)),
     )
+
+
+def test_what_an_override_for_all_that_follow_was_sent_with_is_no_future() -> None:
+    """RFC 5545 §3.2.13: instances behind it were asked about under its SEQUENCE, which is above that of the series."""
+    later = "RECURRENCE-ID;RANGE=THISANDFUTURE;TZID=Europe/Berlin:20261208T100000"
+    moved = vevent(later, start="DTSTART;TZID=Europe/Berlin:20261208T150000")
+    meeting, decision = put(series(), vevent(WEEKLY), moved)
+    assert (meeting.sequence, sent(decision)[0]) == (0, ("REQUEST", ANN, DEC_8, 1))
+    assert hear(meeting, reply(ANN, rid=DEC_15, sequence=1, minute=70))[1].quirks == ()
+    assert hear(meeting, reply(ANN, rid=DEC_15, sequence=2, minute=70))[1].quirks == ("future_sequence",)
+    assert hear(meeting, reply(ANN, rid=DEC_1, sequence=1, minute=70))[1].quirks == ("future_sequence",)
 
 
 def test_a_dtstamp_far_ahead_counts_as_tomorrow() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from itipd.itip.model import Meeting, Message, Policy
+from itipd.itip import attendance, render
+from itipd.itip.model import Meeting, Message, Policy, Send
 from tests.itip_samples import (
     ANN,
     BOB,
@@ -225,6 +226,45 @@ def test_a_delegate_who_declines_is_told_to_the_delegator_once() -> None:
     assert hear(after, for_ann(partstat="DECLINED", minute=3))[1].sends == ()
     off, _ = put(after, vevent(guests=(BOB,)))
     assert hear(off, for_ann(partstat="ACCEPTED", minute=4), for_ann(partstat="DECLINED", minute=5))[1].sends == ()
+
+
+def test_a_delegator_is_told_whoever_is_heard_first() -> None:
+    """RFC 5546 §4.2.5: D's refusal may arrive before A's delegation; A is told then, too, and by a mail about R."""
+    first, decision = hear(series(), for_ann(partstat="DECLINED", rid=DEC_8, minute=2))
+    assert sent(decision) == [("REQUEST", ANN, DEC_8, 0)]
+    both, decision = hear(first, delegates(DAN, rid=DEC_8))
+    assert sent(decision) == [("REQUEST", ANN, DEC_8, 0), ("REQUEST", DAN, DEC_8, 0)]
+    assert standing(both, DEC_8) == {ANN: "DELEGATED", BOB: "NEEDS-ACTION", DAN: "DECLINED"}
+
+
+def test_who_comes_instead_of_the_delegate_is_not_asked() -> None:
+    """Ann, who has said that she comes herself, delegates no more: what her delegate says concerns the organizer."""
+    meeting, _ = hear(single(), delegates(DAN), for_ann(minute=2), reply(ANN, minute=3))
+    assert hear(meeting, for_ann(partstat="DECLINED", minute=4))[1].sends == ()
+
+
+def asked(meeting: Meeting, rid: str = "") -> list[str]:
+    """Who is shown with RSVP=TRUE in the status and in the REQUEST for R; both say the same."""
+    status = attendance.status(meeting)
+    people = status["attendees"] if not rid else status["instances"][0]["attendees"]
+    found = [row["address"] for row in people if row["rsvp"]]
+    text = render.calendar(meeting, Send("REQUEST", (ANN,), rid, 0, ""), NOW).replace("\r\n ", "")
+    lines = [one for one in text.split("\r\n") if one.startswith("ATTENDEE") and "RSVP=TRUE" in one]
+    assert [one.rpartition("mailto:")[2] for one in lines] == found
+    return found
+
+
+@pytest.mark.parametrize("rid", ["", DEC_8])
+def test_a_delegator_is_asked_again_once_no_delegate_comes(rid: str) -> None:
+    """RFC 5546 §4.2.7: RSVP=TRUE to the delegator while none of the delegates comes; nobody's answer is touched."""
+    meeting, _ = hear(series(), delegates(DAN, EVE, rid=rid), reply(BOB, rid=rid))
+    assert asked(meeting, rid) == [DAN, EVE]
+    one, _ = hear(meeting, for_ann(partstat="DECLINED", rid=rid, minute=2))
+    assert asked(one, rid) == [EVE]
+    both, _ = hear(one, for_ann(EVE, "DECLINED", rid=rid, minute=2))
+    assert (asked(both, rid), standing(both, rid)[ANN]) == ([ANN], "DELEGATED")
+    back, _ = hear(both, for_ann(EVE, "TENTATIVE", rid=rid, minute=3))
+    assert asked(back, rid) == []
 
 
 def test_a_delegation_that_is_said_again_leaves_the_delegate() -> None:

@@ -58,13 +58,16 @@ FAULTS: dict[str, tuple[bytes, str]] = {
         calendar(vevent(WEEKLY), override(8), vevent("RECURRENCE-ID;VALUE=DATE:20261208")),
         "duplicate_instance",
     ),
-    "no DTSTART": (calendar(vevent(start="", end="")), "malformed"),
+    "two ORGANIZERs": (
+        calendar(vevent(WEEKLY), override(8, organizer="ORGANIZER:mailto:other@example.com")),
+        "malformed",
+    ),
     "a DTSTART that is none": (calendar(vevent(start="DTSTART:soon")), "malformed"),
     "a RECURRENCE-ID that is none": (calendar(vevent("RECURRENCE-ID:soon")), "malformed"),
     "an RRULE that is none": (calendar(vevent("RRULE:every Tuesday")), "malformed"),
     "an RRULE that nobody can follow": (
         calendar(vevent("RRULE:FREQ=DAILY;BYHOUR=0,1,2,3,4,5,6,7,8,9;BYMINUTE=0,1,2,3,4,5,6,7,8,9,10")),
-        "too_costly",
+        "rule_too_costly",
     ),
 }
 
@@ -111,6 +114,45 @@ def test_when_it_ends(times: dict[str, str], expected: str | None) -> None:
     """RFC 5545 §3.6.1: DTEND or DUE, else DTSTART and DURATION, else the day or the instant itself."""
     end = event(**times).end
     assert (end.iso if end else None) == expected
+
+
+SILENT: dict[str, tuple[tuple[str, ...], str, tuple[str, str | None]]] = {
+    "only the title": ((), "DURATION:PT1H", ("2026-12-08T10:00:00+01:00", "2026-12-08T11:00:00+01:00")),
+    "a length": (("DURATION:PT3H",), "DURATION:PT1H", ("2026-12-08T10:00:00+01:00", "2026-12-08T13:00:00+01:00")),
+    "an end": (
+        ("DTEND;TZID=Europe/Berlin:20261208T120000",),
+        "DURATION:PT1H",
+        ("2026-12-08T10:00:00+01:00", "2026-12-08T12:00:00+01:00"),
+    ),
+    "a series without a length": ((), "", ("2026-12-08T10:00:00+01:00", "2026-12-08T10:00:00+01:00")),
+}
+
+
+@pytest.mark.parametrize(("lines", "end", "times"), SILENT.values(), ids=SILENT.keys())
+def test_an_override_that_says_nothing_of_when(lines: tuple[str, ...], end: str, times: tuple[str, str | None]) -> None:
+    """At its RECURRENCE-ID, as long as the series; what leaves says so (RFC 5546 §3.2.2: one DTSTART)."""
+    rid = "RECURRENCE-ID;TZID=Europe/Berlin:20261208T100000"
+    read = read_put(vevent(WEEKLY, end=end), vevent(rid, *lines, start="", end="", summary="Renamed"))
+    found = read.events[1]
+    assert (found.start and found.start.iso, found.end and found.end.iso, found.tzid) == (*times, "Europe/Berlin")
+    assert (found.summary, read.quirks) == ("Renamed", ("no_dtstart",))
+    assert found.lines.count("DTSTART;TZID=Europe/Berlin:20261208T100000\n") == 1
+    assert sum(found.lines.count(name) for name in ("DTEND", "DURATION")) == (1 if lines or end else 0)
+
+
+def test_an_override_that_only_cancels_has_the_title_of_the_series() -> None:
+    """Who is sent the CANCEL is told of what; an override of a series without DTSTART stays as it is."""
+    bare = f"RECURRENCE-ID:{DEC_8}"
+    cancelled = vevent(bare, "STATUS:CANCELLED", start="", end="").replace("SUMMARY:Team meeting\r\n", "")
+    assert read_put(vevent(WEEKLY), cancelled).events[1].summary == "Team meeting"
+    assert read_put(vevent(WEEKLY, start="", end=""), cancelled).events[1].start is None
+
+
+def test_this_and_future_without_its_name() -> None:
+    """RFC 5546 §4.4.5 writes THISANDFUTURE without RANGE; it leaves as RFC 5545 §3.2.13 has it."""
+    found = read_put(override(8).replace("RECURRENCE-ID;", "RECURRENCE-ID;THISANDFUTURE;")).events[0]
+    assert found.future
+    assert "RECURRENCE-ID;RANGE=THISANDFUTURE;TZID=Europe/Berlin:20261208T100000\n" in found.lines
 
 
 def test_a_utc_time_has_no_zone_whatever_stands_beside_it() -> None:

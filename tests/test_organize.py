@@ -143,6 +143,7 @@ REFUSED: dict[str, tuple[str, Policy, str]] = {
     "no organizer": (vevent(organizer=""), POLICY, "error/no_organizer"),
     "another organizer": (vevent(), Policy(organizers=("*@example.net",)), "error/foreign_organizer"),
     "twice the same": (vevent() + "\r\n" + vevent(), POLICY, "error/duplicate_instance"),
+    "no DTSTART": (vevent(start="", end=""), POLICY, "error/malformed"),
 }
 
 
@@ -151,6 +152,16 @@ def test_what_is_refused_is_refused_by_name(text: str, policy: Policy, expected:
     """rules.md §9.5: and nothing is written."""
     decision = organize.put(None, read_put(text), policy, NOW)
     assert (words(decision), decision.writes) == (expected, ())
+
+
+def test_what_the_application_has_sent_may_lack_a_dtstart() -> None:
+    """RFC 5546 §3.2.2 asks for one in what leaves; answers to what left without it are counted all the same."""
+    meeting, decision = put(None, vevent(start="", end=""), recorded=True)
+    assert (words(decision), decision.quirks) == ("added/registered", ("no_dtstart",))
+    meeting, _ = hear(meeting, reply(ANN))
+    assert (standing(meeting)[ANN], attendance.status(meeting)["start"]) == ("ACCEPTED", None)
+    _, decision = put(meeting, vevent())
+    assert (words(decision), decision.sequence) == ("updated/significant_change", 1)
 
 
 def test_an_incoming_without_an_organizer_is_refused() -> None:
@@ -671,6 +682,21 @@ def test_reminding(meeting: Callable[[], Meeting], mails: Sent) -> None:
     assert words(decision) == ("updated/reminded" if mails else "no_action/reminded")
     for _, address, rid, _ in mails:
         assert after.attendees[rid, address].rsvp
+
+
+def test_reminding_by_name() -> None:
+    """RFC 5546 §3.2.2.7: one or more may be asked, also who has answered: RSVP=TRUE, the answer stays till the next."""
+    soft = f"ATTENDEE;ROLE=NON-PARTICIPANT:mailto:{CAT}"
+    meeting, _ = hear(series(override(8, hour=15), guests=(ANN, BOB, soft)), reply(ANN))
+    after, decision = done(meeting, organize.remind(meeting, NOW, [f"mailto:{ANN.upper()}", CAT]))
+    assert sent(decision) == [("REQUEST", ANN, "", 0), ("REQUEST", CAT, "", 0)]
+    assert [(row.partstat, row.rsvp) for row in (after.attendees["", ANN], after.attendees["", CAT])] == [
+        ("ACCEPTED", True),
+        ("NEEDS-ACTION", True),
+    ]
+    assert words(organize.remind(meeting, NOW, [WE])) == "error/not_found"
+    off, _ = put(meeting, vevent(WEEKLY, guests=(ANN,)))
+    assert words(organize.remind(off, NOW, [BOB])) == "error/not_found"
 
 
 # -- SEQUENCE never goes down ------------------------------------------------------------------------------------

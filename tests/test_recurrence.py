@@ -357,6 +357,22 @@ def test_a_position_in_the_week_of_new_year() -> None:
     assert rule.contains(datetime(2027, 1, 1, 10))
 
 
+def test_a_day_has_no_hours() -> None:
+    """RFC 5545 §3.3.10: BYHOUR, BYMINUTE and BYSECOND MUST be ignored where the instances are days."""
+    series = event(
+        "DTSTART;VALUE=DATE:20261201", "FREQ=DAILY;BYHOUR=9,10;BYMINUTE=30;COUNT=3", length=timedelta(days=1)
+    )
+    found = expand(series, NO_ZONES, datetime(2026, 1, 1, tzinfo=UTC), 9)
+    assert [m.rid for m in found] == ["20261201", "20261202", "20261203"]
+
+
+def test_a_position_in_the_day() -> None:
+    """RFC 5545 §3.3.10: BYSETPOS of a daily rule counts among the times of each day."""
+    series = event("DTSTART:20261201T150000Z", "FREQ=DAILY;BYHOUR=9,12,15;BYSETPOS=-1;COUNT=3")
+    found = expand(series, NO_ZONES, datetime(2026, 1, 1, tzinfo=UTC), 9)
+    assert [m.rid for m in found] == ["20261201T150000Z", "20261202T150000Z", "20261203T150000Z"]
+
+
 def test_a_leap_second_is_the_one_before() -> None:
     """BYSECOND=60 is the last second of the minute."""
     rule = parse_rule("FREQ=DAILY;BYSECOND=60", datetime(2026, 12, 1, 10))
@@ -448,6 +464,15 @@ def test_a_rule_that_cannot_be_read_has_a_name() -> None:
             find(event(TUESDAY, rule), NO_ZONES, rid("20261208T090000Z"))
     with pytest.raises(TooCostly):
         find(event(TUESDAY, *["FREQ=DAILY"] * 21), NO_ZONES, rid("20261208T090000Z"))
+
+
+def test_what_can_only_be_counted_one_by_one_is_bounded() -> None:
+    """Whether COUNT allows an instance that BYSETPOS picks in its week is known by counting: to two thousand."""
+    series = event(TUESDAY, "FREQ=WEEKLY;BYDAY=TU,WE;BYSETPOS=1;COUNT=5000")
+    assert find(series, NO_ZONES, rid("20361202T090000Z")) == "20361202T090000Z"
+    assert find(series, NO_ZONES, rid("20361203T090000Z")) is None
+    with pytest.raises(TooCostly, match="one by one"):
+        find(series, NO_ZONES, rid("20761201T090000Z"))
 
 
 def test_twenty_years_into_a_daily_series() -> None:
@@ -542,6 +567,9 @@ ENDS: dict[str, tuple[Event, str | None]] = {
     "count, sub-daily": (event(TUESDAY, "FREQ=HOURLY;COUNT=25"), "2026-12-02T11:00:00+01:00"),
     "until": (event(TUESDAY, "FREQ=WEEKLY;UNTIL=20261220T000000Z"), "2026-12-15T11:00:00+01:00"),
     "until a date": (event(TUESDAY, "FREQ=WEEKLY;UNTIL=20261215"), "2026-12-15T11:00:00+01:00"),
+    "until, sub-daily": (event(TUESDAY, "FREQ=HOURLY;UNTIL=20261202T120000Z"), "2026-12-02T14:00:00+01:00"),
+    "until, after two centuries": (event("DTSTART:19000101T100000Z", "FREQ=YEARLY;UNTIL=21990101T000000Z"),
+                                   "2198-01-01T11:00:00+00:00"),
     "until, rarely": (event("DTSTART:20240229T100000Z", "FREQ=YEARLY;UNTIL=20430101T000000Z"),
                       "2040-02-29T11:00:00+00:00"),
     "until before the start": (event(TUESDAY, "FREQ=WEEKLY;UNTIL=20200101"), "2026-12-01T11:00:00+01:00"),
@@ -568,6 +596,13 @@ def test_expanding_begins_where_it_is_told() -> None:
     assert [m.rid for m in found] == ["20461204T090000Z", "20461205T120000Z", "20461218T090000Z"]
     found = expand(series, NO_ZONES, datetime(2046, 12, 4, 9, 0, 1, tzinfo=UTC), 1)
     assert [m.rid for m in found] == ["20461205T120000Z"]
+
+
+def test_expanding_over_years_without_an_instance() -> None:
+    """A series that pauses for years goes on where it does; COUNT has counted what came before the pause."""
+    series = event("DTSTART:20260501T100000Z", "FREQ=YEARLY;INTERVAL=4;COUNT=3")
+    found = expand(series, NO_ZONES, datetime(2027, 6, 1, tzinfo=UTC), 5)
+    assert [m.rid for m in found] == ["20300501T100000Z", "20340501T100000Z"]
 
 
 @pytest.mark.parametrize(

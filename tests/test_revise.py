@@ -222,6 +222,13 @@ TABLE: dict[str, tuple[Callable[[], Meeting], list[str], str, int, Sent]] = {
         0,
         both("CANCEL", DEC_8, 1),
     ),
+    "a new override, cancelled, and one guest taken off all": (
+        lambda: series(override(8)),
+        [vevent(WEEKLY, guests=(ANN,)), override(8, "STATUS:CANCELLED", guests=(ANN,))],
+        "updated/significant_change",
+        1,
+        [("CANCEL", ANN, DEC_8, 2), ("CANCEL", BOB, "", 1)],
+    ),
     "an override that is cancelled already": (
         lambda: put(series(), vevent(WEEKLY), override(8, "STATUS:CANCELLED"))[0],
         [vevent(WEEKLY), override(8, "STATUS:CANCELLED", summary="Other")],
@@ -318,7 +325,7 @@ TABLE: dict[str, tuple[Callable[[], Meeting], list[str], str, int, Sent]] = {
         [vevent(WEEKLY, guests=(ANN,)), override(8)],
         "updated/minor_change",
         1,
-        [("CANCEL", BOB, "", 1), ("REQUEST", BOB, DEC_8, 0)],
+        [("CANCEL", BOB, "", 1), ("REQUEST", BOB, DEC_8, 2)],  # above the CANCEL, or it would not be believed
     ),
     "taken off both": (
         lambda: series(override(8)),
@@ -376,6 +383,37 @@ TABLE: dict[str, tuple[Callable[[], Meeting], list[str], str, int, Sent]] = {
         1,
         [],
     ),
+    "it is moved into the past": (
+        single,
+        [vevent(start="DTSTART:20261111T090000Z")],
+        "updated/significant_change",
+        1,
+        both("REQUEST", sequence=1),
+    ),
+    "a series is ended in the past": (
+        lambda: registered(vevent("RRULE:FREQ=DAILY", start="DTSTART:20261101T090000Z")),
+        [vevent("RRULE:FREQ=DAILY;UNTIL=20261110T090000Z", start="DTSTART:20261101T090000Z")],
+        "updated/significant_change",
+        1,
+        both("REQUEST", sequence=1),
+    ),
+    "an instance that is over, of a series that is not": (
+        lambda: registered(vevent("RRULE:FREQ=DAILY", start="DTSTART:20261101T090000Z")),
+        [
+            vevent("RRULE:FREQ=DAILY", start="DTSTART:20261101T090000Z"),
+            vevent("RECURRENCE-ID:20261103T090000Z", start="DTSTART:20261103T110000Z", guests=(ANN, BOB, CAT)),
+        ],
+        "updated/significant_change",
+        0,
+        [],
+    ),
+    "an instance that is over is put off": (
+        lambda: registered(vevent("RRULE:FREQ=DAILY", start="DTSTART:20261101T090000Z")),
+        [vevent("RECURRENCE-ID:20261103T090000Z", start="DTSTART:20261203T110000Z")],
+        "updated/significant_change",
+        0,
+        both("REQUEST", "20261103T090000Z", 1),
+    ),
     "a to-do that was due": (
         lambda: registered(vevent(kind="VTODO", start="DUE:20261101T090000Z", end="")),
         [vevent(kind="VTODO", start="DUE:20261102T090000Z", end="")],
@@ -407,6 +445,27 @@ def test_a_new_version(
     """rules.md §9.1 (SEQUENCE) and §9.3 (who gets what, notify = changed)."""
     after, decision = put(before(), *texts)
     assert (words(decision), after.sequence, sent(decision)) == (expected, sequence, mails)
+
+
+def test_an_exdate_and_a_cancelled_instance_say_the_same() -> None:
+    """One written for the other tells nobody anything and asks nobody anew; without either the day is on again."""
+    off = override(8, "STATUS:CANCELLED")
+    meeting, _ = put(hear(series(), reply(ANN))[0], vevent(WEEKLY, EXDATE_8))
+    meeting, decision = put(meeting, vevent(WEEKLY), off)
+    assert (words(decision), sent(decision), standing(meeting)[ANN]) == ("no_action/unchanged", [], "ACCEPTED")
+    meeting, decision = put(meeting, vevent(WEEKLY, EXDATE_8))
+    assert (sent(decision), standing(meeting)[ANN]) == ([], "ACCEPTED")
+    meeting, decision = put(meeting, vevent(WEEKLY))
+    assert (instances(meeting), sent(decision)) == ([], both("REQUEST", sequence=3))
+    assert standing(meeting)[ANN] == "NEEDS-ACTION"
+    alone, _ = put(None, override(15))
+    assert sent(put(alone, vevent(WEEKLY), override(15), off)[1]) == both("REQUEST")
+
+
+def test_a_cancelled_instance_keeps_its_guests() -> None:
+    """RFC 5546 §3.2.5: whoever was there is told, and named; a file that lists fewer takes nobody off before."""
+    meeting, _ = put(series(), vevent(WEEKLY), override(8, "STATUS:CANCELLED", guests=(ANN,)))
+    assert set(standing(meeting, DEC_8)) == {ANN, BOB}
 
 
 @pytest.mark.parametrize(
@@ -519,6 +578,18 @@ def test_a_reset_asks_anew() -> None:
     assert (ann.reset_sequence, ann.reset_at) == (1, NOW)
     assert (after.attendees["", CAT].rsvp, standing(after)[WE]) == (False, "TENTATIVE")
     assert sent(decision) == [("REQUEST", ANN, "", 1)]
+
+
+def test_rsvp_asks_who_has_not_been_asked() -> None:
+    """RFC 5546 §3.2.2.7: RSVP=TRUE in a put asks whom the one before did not; SEQUENCE stays, others hear nothing."""
+    quiet = [f"ATTENDEE:mailto:{name}" for name in (ANN, BOB)]
+    meeting, _ = hear(registered(vevent(guests=quiet)), reply(BOB))
+    after, decision = put(meeting, vevent())
+    assert (sent(decision), after.attendees["", ANN].rsvp) == ([("REQUEST", ANN, "", 0)], True)
+    assert (standing(after)[BOB], after.attendees["", BOB].rsvp) == ("ACCEPTED", False)
+    for text in (vevent(), vevent(guests=quiet)):  # applications write it always, or never
+        again, decision = put(after, text)
+        assert (words(decision), sent(decision), again.attendees["", ANN].rsvp) == ("no_action/unchanged", [], True)
 
 
 def test_an_override_that_stays_keeps_its_answers_through_a_reset_of_the_series() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
@@ -15,6 +16,7 @@ import pytest
 from itipd.config import Config, PolicySection
 from itipd.inbox import Inbox
 from itipd.itip import case, own_policy, thresholds
+from itipd.itip.derive import moment_of
 from itipd.itip.incoming import incoming
 from itipd.itip.model import Attendee, Change, Decision, Event, Meeting, Policy, PutMeeting
 from itipd.itip.outcomes import Outcome, Reason
@@ -236,6 +238,14 @@ def test_who_has_accepted() -> None:
     assert (few.outcome, few.reason) == (Outcome.CANCELLED, Reason.TOO_FEW_ACCEPTED)
     enough = thresholds.at_deadline(people(*series, row(CAROL, "DECLINED"), row(CAROL, "ACCEPTED", RID)), NOW)
     assert (enough.outcome, enough.reason) == (Outcome.NO_ACTION, Reason.ENOUGH_ACCEPTED)
+
+
+def test_what_is_not_due_is_not_done() -> None:
+    """Before its time, after it was done, or where the meeting is cancelled, nothing is decided at all."""
+    meeting = replace(people(row(BOB, "DECLINED")), deadline_at=LATER, publish_at=LATER)
+    for one, now in ((meeting, NOW), (replace(meeting, status="CANCELLED"), LATER)):
+        for decision in (thresholds.at_deadline(one, now), thresholds.publish(one, now)):
+            assert (decision.outcome, decision.reason, decision.writes) == (Outcome.NO_ACTION, Reason.UNCHANGED, ())
 
 
 # -- through the inbox
@@ -556,6 +566,37 @@ async def test_a_large_meeting_publishes_nothing(store: Store) -> None:
         assert await Scheduler(store, inbox, clock=lambda: LATER).give_due() == 1
         assert await store.due(LATER) == []
     assert await outbox(store) == []
+
+
+ANSWERED = replace(row(BOB, "ACCEPTED"), replied_at=NOW)
+
+
+def published(meeting: Meeting) -> list[tuple[str, tuple[str, ...], str, int]]:
+    """What goes out when the answers are due; they are due once, whether anything does or not."""
+    decision = thresholds.publish(replace(meeting, publish_at=NOW), NOW)
+    (write,) = decision.writes
+    assert isinstance(write, PutMeeting)
+    assert write.meeting.publish_at is None
+    assert (decision.outcome is Outcome.UPDATED) is bool(decision.sends)
+    return [(send.method, send.to, send.rid, send.sequence) for send in decision.sends]
+
+
+def test_nobody_is_told_answers_without_need() -> None:
+    """What is over, and where nobody but the organizer is left to be told, is not published."""
+    past = Event("", "VEVENT", "", start=moment_of("20261101T090000Z"), end=moment_of("20261101T100000Z"))
+    assert published(people(ANSWERED)) == [("REQUEST", (BOB,), "", 0)]
+    assert published(people(ANSWERED, events={"": past})) == []
+    assert published(people(replace(ANSWERED, removed=True), row(WE, "ACCEPTED"))) == []
+
+
+def test_each_is_told_what_they_are_invited_to() -> None:
+    """Guests of the series are told it once; who is invited to some instances only, those that take place."""
+    other = moment(15, 10).rid
+    events = {RID: GONE, other: Event(other, "VEVENT", "", sequence=3, start=moment(15, 10), end=moment(15, 11))}
+    rows = (ANSWERED, row(BOB, None, other), row(CAROL, "NEEDS-ACTION", other), row(ERIN, "NEEDS-ACTION", RID))
+    assert published(people(*rows, events=events)) == [("REQUEST", (BOB,), "", 0), ("REQUEST", (CAROL,), other, 3)]
+    alone = replace(people(*rows, events=events), events=events)
+    assert published(alone) == [("REQUEST", (BOB, CAROL), other, 3)]
 
 
 # -- the journal

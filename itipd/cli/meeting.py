@@ -28,7 +28,7 @@ LINE = ("uid", "summary", "start", "status", "sequence", "yes", "no", "maybe", "
 COUNTS = {"yes": "ACCEPTED", "no": "DECLINED", "maybe": "TENTATIVE", "open": "NEEDS-ACTION"}
 ATTENDEE = ("address", "name", "role", "partstat", "replied_at", "comment", "schedule_status")
 
-AHEAD = 64
+AHEAD = 256
 """So many meetings are under way at once: they share commits."""
 
 by_organizer = click.option("--organizer", metavar="ADDR", help="Whose meeting, where several organizers use the UID.")
@@ -109,7 +109,7 @@ def export(app: App, uid: str, organizer: str | None) -> None:
             if app.as_json:
                 output.one({"uid": uid, "calendar": text})
             else:
-                click.echo(text.encode(), nl=False)
+                output.octets(text.encode())
 
     run(work())
 
@@ -128,13 +128,16 @@ def cancel(app: App, uid: str, instances: tuple[str, ...], organizer: str | None
 
 @meeting.command()
 @click.argument("uid")
+@click.option(
+    "--attendee", "attendees", multiple=True, metavar="ADDR", help="Only this one, answered or not; may be repeated."
+)
 @by_organizer
 @pass_app
-def remind(app: App, uid: str, organizer: str | None) -> None:
+def remind(app: App, uid: str, attendees: tuple[str, ...], organizer: str | None) -> None:
     """Ask those again who have not answered."""
     from itipd.orders import Remind
 
-    command(app, Remind(uid, organizer))
+    command(app, Remind(uid, organizer, attendees))
 
 
 @meeting.command("policy")
@@ -208,7 +211,8 @@ def report(app: App, results: Iterable[Decision]) -> bool:
             output.one(result(decision))
         if bad:
             found = f": {decision.detail}" if decision.detail else ""
-            click.echo(f"itipd: {decision.uid or 'no UID'}: {decision.reason}{output.cell(found)}", err=True)
+            uid = output.cell(decision.uid) if decision.uid else "no UID"
+            click.echo(f"itipd: {uid}: {decision.reason}{output.cell(found) if found else ''}", err=True)
         elif not app.as_json:
             sends = (f"{send.method} to {len(send.to)}" for send in decision.sends)
             words = [decision.outcome, decision.reason, decision.uid or "-", decision.rid or "", *sends]

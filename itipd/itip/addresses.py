@@ -33,7 +33,7 @@ def _canonical(text: str) -> str | None:
     text = text.strip(" \t")
     for _ in range(2):  # some gateways write the scheme twice
         if text[:7].lower() == "mailto:":
-            text = unquote(text[7:])  # RFC 6068 §2; what is no UTF-8 becomes U+FFFD, which no address has
+            text = unquote(text[7:].strip(" \t"))  # RFC 6068 §2; what is no UTF-8 becomes U+FFFD, which no address has
     if text[:1] == "<" and text[-1:] == ">":
         text = text[1:-1]
     if not text.isascii():

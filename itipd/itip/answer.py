@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from itipd.itip import lookup, who
 from itipd.itip.case import Case, current_sequence, partstat_of
@@ -99,13 +100,14 @@ def answered(case: Case) -> Attendee:
     PERCENT-COMPLETE and COMPLETED. Those whom the organizer does not list say their own name.
     """
     line, message = case.line, case.message
-    row = heard(case)
+    row = row_at(case)
     if not row.listed and (row.rid == "" or "" not in case.rows):
         delegators = tuple(sorted({*row.delegated_from, *case.delegators}))
         row = replace(row, params={**row.params, **shown(line)}, delegated_from=delegators)
     sent_by = who.related(line, "SENT-BY", case.policy)
-    return replace(
+    return replace(  # in one go with what `heard` says: most mails pass here
         row,
+        **_heard(case),
         partstat=partstat_of(line) or NEEDS_ACTION,
         rsvp=(line.one("RSVP") or "").upper() == "TRUE",
         comment=comment_of(case),
@@ -120,13 +122,16 @@ def answered(case: Case) -> Attendee:
 
 def heard(case: Case) -> Attendee:
     """Their row at R after a message that says nothing of coming: only that it came counts."""
-    return replace(
-        row_at(case),
-        revision=case.revision,
-        reply_time=case.tie,
-        replied_at=case.now,
-        schedule_status=case.message.request_status or "2.0",  # RFC 6638 §3.2.9
-    )
+    return replace(row_at(case), **_heard(case))
+
+
+def _heard(case: Case) -> dict[str, Any]:
+    return {
+        "revision": case.revision,
+        "reply_time": case.tie,
+        "replied_at": case.now,
+        "schedule_status": case.message.request_status or "2.0",  # RFC 6638 §3.2.9
+    }
 
 
 def differences(case: Case, row: Attendee) -> Iterator[Change]:

@@ -17,8 +17,8 @@ def status(meeting: Meeting) -> dict[str, Any]:
     master = meeting.events.get("")
     lead = master if master is not None else first(meeting)
     people = lookup.rows_by_address(meeting)
-    guests = [rows[""] for rows in people.values() if "" in rows and not rows[""].removed]
-    guests.sort(key=lookup.place)
+    listed = [rows[""] for rows in people.values() if "" in rows and not rows[""].removed]
+    guests = lookup.asked_anew(sorted(listed, key=lookup.place))
     return {
         "uid": meeting.uid,
         "organizer": meeting.organizer,
@@ -62,7 +62,7 @@ def _instance(meeting: Meeting, rid: str, people: Mapping[str, Mapping[str, Atte
     else:
         start, end, sequence = times(meeting, rid)
         word = meeting.status
-    guests = sorted(lookup.guests_at(meeting, rid, people), key=lookup.place)
+    guests = lookup.asked_anew(sorted(lookup.guests_at(meeting, rid, people), key=lookup.place))
     return {
         "recurrence_id": rid,
         "status": word,

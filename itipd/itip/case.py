@@ -15,6 +15,7 @@ from itipd.itip.model import (
     PARTSTATS,
     Attendee,
     CalAddress,
+    Change,
     Decision,
     Event,
     Evidence,
@@ -22,6 +23,8 @@ from itipd.itip.model import (
     Message,
     Policy,
     Revision,
+    Send,
+    Write,
 )
 from itipd.itip.outcomes import Outcome, Reason
 
@@ -170,15 +173,26 @@ def current_sequence(case: Case, rid: str | None = None) -> int:
 # -- decisions ---------------------------------------------------------------------------------------------------
 
 
-def of(message: Message, outcome: Outcome, reason: Reason, case: Case | None = None, detail: str = "") -> Decision:
-    """A decision with the words of the message in it and nothing to do."""
+def of(
+    message: Message,
+    outcome: Outcome,
+    reason: Reason,
+    case: Case | None = None,
+    detail: str = "",
+    *,
+    quirks: tuple[str, ...] = (),
+    changes: tuple[Change, ...] = (),
+    writes: tuple[Write, ...] = (),
+    sends: tuple[Send, ...] = (),
+) -> Decision:
+    """A decision with the words of the message in it; nothing to do but what is said."""
     line = case.line if case is not None else message.attendees[0] if message.attendees else None
     rid = case.rid if case is not None and case.rid is not None else message.rid.rid if message.rid else ""
-    quirks = message.quirks
+    found = message.quirks
     if case is not None and len(message.attendees) > 1:
         delegation = ("DELEGATED-TO", "DELEGATED-FROM")
         if not any(who.related(case.line, name, case.policy) for name in delegation):
-            quirks = (*quirks, "several_attendees")
+            found = (*found, "several_attendees")
     return Decision(
         outcome=outcome,
         reason=reason,
@@ -188,7 +202,10 @@ def of(message: Message, outcome: Outcome, reason: Reason, case: Case | None = N
         attendee=case.address if case is not None else line.address if line is not None else None,
         partstat=partstat_of(line) if line is not None else None,
         sequence=case.revision.sequence if case is not None else message.sequence,
-        quirks=quirks,
+        quirks=(*found, *quirks),
+        changes=changes,
+        writes=writes,
+        sends=sends,
         detail=detail,
     )
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from itipd.itip.line import Line, escape, fold, format_line, has_unquoted_colon, parse_line, unescape, value_of
 from itipd.itip.model import clean
-from itipd.itip.unfold import Limits, TooLarge, Unreadable, logical_lines
+from itipd.itip.outcomes import Reason
+from itipd.itip.unfold import Limits, TooLarge, Unreadable, logical_lines, without_indent
 
 __all__ = [
     "Component",
@@ -66,10 +67,13 @@ class Component:
         index = self._index
         if index is None:
             index = self._index = {}
-            for raw in self.raw:
-                match = _NAME.match(raw)
+            for raw, match in zip(self.raw, map(_NAME.match, self.raw), strict=True):
                 if match is not None:
-                    index.setdefault(match[1].upper(), []).append(raw)
+                    written = match[1].upper()
+                    if written in index:
+                        index[written].append(raw)
+                    else:
+                        index[written] = [raw]
         return index.get(name, ())
 
     def first(self, name: str) -> Line | None:
@@ -97,6 +101,10 @@ def parse(
     """
     quirks: set[str] = set()
     calendars = _components(logical_lines(data, limits, quirks), limits, skip, quirks)
+    if not calendars and (outdented := without_indent(data)) is not None:
+        quirks.clear()
+        quirks.add("indented")
+        calendars = _components(logical_lines(outdented, limits, quirks), limits, skip, quirks)
     if not calendars:
         raise Unreadable("no calendar: expected a line BEGIN:VCALENDAR")
     return calendars, tuple(sorted(quirks))
@@ -108,27 +116,32 @@ def _components(text: str, limits: Limits, skip: frozenset[str], quirks: set[str
     stack: list[Component] = []
     skipped = count = done = 0  # skipped: the depth at which a left-out component stands, 0: none
     for edge in _EDGE.finditer(text):
-        if edge.start() > done:
-            _take(text[done : edge.start()], stack, skipped, quirks)
-        done = edge.end()
-        kind, name = edge[1].upper(), edge[2].strip().upper()
-        if kind == "END":
-            if name not in [component.name for component in stack]:
+        start, end = edge.span()
+        if start > done:
+            _take(text[done:start], stack, skipped, quirks)
+        done = end
+        name = edge[2].strip().upper()
+        if len(edge[1]) == 3:  # END
+            if stack and stack[-1].name == name:  # as it should be
+                stack.pop()
+            elif name not in [component.name for component in stack]:
                 quirks.add("stray_end")
                 continue
-            while stack.pop().name != name:
-                quirks.add("missing_end")
+            else:
+                while stack.pop().name != name:
+                    quirks.add("missing_end")
         else:
             count += 1
             if count > limits.components:
-                raise TooLarge(f"more than {limits.components} components")
+                raise TooLarge(f"more than {limits.components} components", Reason.TOO_MANY_COMPONENTS)
             parents = _PARENTS.get(name)
-            if parents is not None and (not parents or any(component.name in parents for component in stack)):
-                while stack and stack[-1].name not in parents:
-                    stack.pop()
-                    quirks.add("missing_end")
-            if len(stack) < skipped:
-                skipped = 0
+            if parents is not None and stack and stack[-1].name not in parents:
+                if not parents or any(component.name in parents for component in stack):
+                    while stack and stack[-1].name not in parents:
+                        stack.pop()
+                        quirks.add("missing_end")
+                if len(stack) < skipped:
+                    skipped = 0
             if not stack and name != "VCALENDAR":
                 if name not in _BARE:
                     quirks.add("garbage")
@@ -145,8 +158,8 @@ def _components(text: str, limits: Limits, skip: frozenset[str], quirks: set[str
                 stack[-1].children.append(component)
             stack.append(component)
             if len(stack) > limits.depth:
-                raise TooLarge(f"components nested deeper than {limits.depth}")
-        if len(stack) < skipped:
+                raise TooLarge(f"components nested deeper than {limits.depth}", Reason.NESTED_TOO_DEEP)
+        if skipped and len(stack) < skipped:
             skipped = 0
     if len(text) > done:
         _take(text[done:], stack, skipped, quirks)

@@ -1,7 +1,8 @@
 """An attendee's message -> Decision: the tables of RFC 5546 §3.2.3 (REPLY), §3.2.6 (REFRESH) and §3.2.7 (COUNTER).
 
-Each rule is one function that answers None for "does not apply"; the first that answers wins. Pure: `now` and the
-policy are arguments. A message changes only the attendee who sent it, and the delegates they name.
+The tables are at the end (`RULES`). Each rule is one function that answers None for "does not apply"; the first that
+answers wins. Before them: no attendee's method, and an unknown UID (`considered`). Pure: `now` and the policy are
+arguments. A message changes only the attendee who sent it, and the delegates they name.
 """
 
 from __future__ import annotations
@@ -47,10 +48,12 @@ from itipd.itip.model import (
     PutProposal,
 )
 from itipd.itip.outcomes import Outcome, Reason
+from itipd.itip.plan import is_over
 from itipd.itip.properties import value_of
 from itipd.itip.recurrence import TooCostly
 
 MAX_DELEGATIONS = 5  # a chain A -> B -> C ... deeper than this is refused
+MAX_DAYS = 10  # instances that one REFRESH is answered with
 MAX_DELEGATES = 4  # to whom one mail may delegate: a reply never costs more than a few mails
 
 
@@ -62,7 +65,9 @@ def decide(meeting: Meeting | None, message: Message, sender: Evidence, policy: 
 
     `meeting` holds at least the rows of `who.wanted` and the event at the RECURRENCE-ID; None: the UID is unknown.
     """
-    *_, (_, decision) = considered(meeting, message, sender, policy, now)
+    decision = None
+    for _, decision in considered(meeting, message, sender, policy, now):  # noqa: B007 - the last one counts
+        pass
     assert decision is not None  # noqa: S101 - the last rule of every table always answers
     return decision
 
@@ -83,13 +88,13 @@ def considered(
     try:
         case = lay_out(meeting, message, sender, policy, now)
     except TooCostly as error:
-        yield "too_costly", of(message, Outcome.ERROR, Reason.TOO_COSTLY, detail=str(error))
+        yield "too_costly", of(message, Outcome.ERROR, Reason.RULE_TOO_COSTLY, detail=str(error))
         return
-    for rule in rules:
+    tries, decision = iter(rules), None
+    while decision is None:  # the last rule of every table always answers
+        rule = next(tries)
         decision = rule(case)
         yield rule.__name__, decision
-        if decision is not None:
-            return
 
 
 # -- the rules, in the order of the table ------------------------------------------------------------------------
@@ -97,7 +102,7 @@ def considered(
 
 def organizer_mismatch(case: Case) -> Decision | None:
     """ORGANIZER present, neither ours nor an alias. Exchange leaves it out: then it is the recipient's meeting."""
-    organizer = case.message.organizer
+    organizer = case.message.organizer  # RFC 5546 §2.1.1: it alone may be answered for this meeting
     if organizer is None or who.is_organizer(organizer, case.meeting, case.policy):
         return None
     return nothing(case, Reason.ORGANIZER_MISMATCH, f"ORGANIZER {organizer}, ours is {case.meeting.organizer}")
@@ -149,6 +154,13 @@ def uninvited(case: Case) -> Decision | None:
     )
 
 
+def no_partstat(case: Case) -> Decision | None:
+    """A REPLY whose ATTENDEE says nothing; with a REQUEST-STATUS it says that the REQUEST failed (RFC 5546 §3.2.3)."""
+    if partstat_of(case.line) is not None or case.message.request_status is not None:
+        return None
+    return of(case.message, Outcome.ERROR, Reason.NO_PARTSTAT, case, f"no PARTSTAT on ATTENDEE {case.line.address}")
+
+
 def delegate_refused(case: Case) -> Decision | None:
     """Somebody who is here only because an attendee delegated to them, where policy forbids delegation."""
     if not case.stranger or not case.delegators or case.policy.delegation != "forbid":
@@ -159,7 +171,8 @@ def delegate_refused(case: Case) -> Decision | None:
 def party_crasher(case: Case) -> Decision | None:
     """Never invited: policy decides (RFC 5546 §3.2.3). Never added when stale or when From is not the attendee.
 
-    No crasher is who comes on the word of a guest: a delegate whose REPLY arrives before the delegator's
+    The organizer decides whether they become part of the event, and may send CANCEL if not (§3.2.2.6). No crasher is
+    who comes on the word of a guest: a delegate whose REPLY arrives before the delegator's
     (§3.2.2.3), and a member of a list that was invited (§3.7.2).
     """
     if not case.stranger or case.voucher is not None:
@@ -242,25 +255,22 @@ def delegation_refused(case: Case) -> Decision | None:
     return None
 
 
-def no_partstat(case: Case) -> Decision | None:
-    """A REPLY whose ATTENDEE says nothing; with a REQUEST-STATUS it says that the REQUEST failed (RFC 5546 §3.2.3)."""
-    if partstat_of(case.line) is not None or case.message.request_status is not None:
-        return None
-    return of(case.message, Outcome.ERROR, Reason.NO_PARTSTAT, case, f"no PARTSTAT on ATTENDEE {case.line.address}")
-
-
 def replied(case: Case) -> Decision:
     """Otherwise: PARTSTAT, comment and revision are stored; who is delegated to becomes an attendee."""
     failed = partstat_of(case.line) is None
     row = _let_in(case, replace(heard(case), comment=comment_of(case)) if failed else answered(case))
     writes, changes, sends = delegated(case, row) if not failed else ([], [], [])
     quirks: tuple[str, ...] = ()
-    if case.revision.sequence > max(case.meeting.sequence, case.event.sequence if case.event else 0):
+    # An override that holds for all that follow may have gone out above the series: that is the reset of its rows.
+    if case.revision.sequence > max(case.meeting.sequence, case.event.sequence if case.event else 0, case.reset):
         quirks = ("future_sequence",)
-    decision = of(case.message, Outcome.UPDATED, Reason.REPLIED, case, f"{words(case.revision)} applied")
-    decision = replace(
-        decision,
-        quirks=(*decision.quirks, *quirks),
+    decision = of(
+        case.message,
+        Outcome.UPDATED,
+        Reason.REPLIED,
+        case,
+        f"{words(case.revision)} applied",
+        quirks=quirks,
         changes=(*differences(case, row), *changes),
         writes=(PutAttendee(row), *writes, *retire(case)),
         sends=tuple(sends),
@@ -280,11 +290,23 @@ def _told(case: Case, decision: Decision, row: Attendee) -> Decision:
     return with_answer(added, case, "REQUEST", case.rid or "", row=row)
 
 
-def refresh(case: Case) -> Decision:
-    """From a current attendee: the current REQUEST to that person alone, nothing bumped (RFC 5546 §3.2.6)."""
-    return with_answer(
-        nothing(case, Reason.REFRESH, f"asked for by {case.address}"), case, "REQUEST", current_rid(case)
-    )
+def refresh_of_some_days(case: Case) -> Decision | None:
+    """Asked for the whole by a guest of some instances only: those and nothing else, at most a few mails."""
+    if case.message.rid is not None or (case.guest is not None and not case.guest.removed):
+        return None
+    zones = lookup.zones(case.meeting.zones)
+    events = (event for rid, event in sorted(case.meeting.events.items()) if rid in case.rows)
+    days = [
+        event.rid
+        for event in events
+        if event.status != lookup.CANCELLED and not case.rows[event.rid].removed and not is_over(event, zones, case.now)
+    ]
+    if not days:
+        return None
+    decision = nothing(case, Reason.REFRESH, f"asked for by {case.address}, a guest of {len(days)} instances alone")
+    for rid in days[:MAX_DAYS]:
+        decision = with_answer(decision, case, "REQUEST", rid, row=case.rows[rid])
+    return decision
 
 
 def refresh_of_stranger(case: Case) -> Decision | None:
@@ -294,6 +316,13 @@ def refresh_of_stranger(case: Case) -> Decision | None:
     if case.guest is not None and case.guest.removed:
         return nothing(case, Reason.UNINVITED, f"{case.address} was removed")
     return None
+
+
+def refresh(case: Case) -> Decision:
+    """From a current attendee: the current REQUEST to that person alone, nothing bumped (RFC 5546 §3.2.6)."""
+    return with_answer(
+        nothing(case, Reason.REFRESH, f"asked for by {case.address}"), case, "REQUEST", current_rid(case)
+    )
 
 
 def counter(case: Case) -> Decision:
@@ -315,21 +344,48 @@ def counter(case: Case) -> Decision:
     return _told(case, decision, row)
 
 
-HEAD: tuple[Rule, ...] = (organizer_mismatch, own_mail, sender_unproven, unknown_instance, cancelled)
+# -- the tables --------------------------------------------------------------------------------------------------
+
+SENDER: tuple[Rule, ...] = (
+    organizer_mismatch,  # no_action
+    own_mail,  # no_action
+    sender_unproven,  # held
+)
+POINT: tuple[Rule, ...] = (
+    unknown_instance,  # no_action
+    cancelled,  # no_action, CANCEL again
+)
 
 RULES: dict[str, tuple[Rule, ...]] = {
-    "REPLY": (
-        *HEAD,
-        uninvited,
-        no_partstat,
-        delegate_refused,
-        party_crasher,
-        stale_sequence,
-        out_of_order,
-        duplicate,
-        delegation_refused,
-        replied,
+    "REPLY": (  # RFC 5546 §3.2.3
+        *SENDER,
+        *POINT,
+        uninvited,  # no_action, CANCEL again
+        no_partstat,  # error
+        delegate_refused,  # no_action
+        party_crasher,  # held; or no_action and CANCEL; or let in by `replied`
+        stale_sequence,  # no_action, the REQUEST again
+        out_of_order,  # no_action
+        duplicate,  # no_action
+        delegation_refused,  # no_action
+        replied,  # updated; REQUEST to whom they delegate to
     ),
-    "COUNTER": (*HEAD, uninvited, party_crasher, stale_counter, out_of_order, duplicate, counter),
-    "REFRESH": (*HEAD, refresh_of_stranger, refresh),
+    "COUNTER": (  # RFC 5546 §3.2.7
+        *SENDER,
+        *POINT,
+        uninvited,  # no_action, CANCEL again
+        party_crasher,  # held; or no_action and CANCEL; or let in by `counter`
+        stale_counter,  # no_action, DECLINECOUNTER
+        out_of_order,  # no_action
+        duplicate,  # no_action
+        counter,  # updated: a proposal; DECLINECOUNTER where the policy declines them
+    ),
+    "REFRESH": (  # RFC 5546 §3.2.6
+        *SENDER,
+        refresh_of_some_days,  # no_action, the REQUESTs of those days
+        *POINT,
+        refresh_of_stranger,  # no_action, nothing leaves
+        refresh,  # no_action, the REQUEST again
+    ),
 }
+"""What is tried for each method, in this order, with the outcome and what is sent. The last rule always answers."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from itipd.itip import lookup
 from itipd.itip.answer import shown, stand_in
-from itipd.itip.case import Case, current_rid, current_sequence
+from itipd.itip.case import Case, current_sequence
 from itipd.itip.model import (
     NEEDS_ACTION,
     Attendee,
@@ -67,18 +67,28 @@ def delegated(case: Case, row: Attendee) -> tuple[list[Write], list[Change], lis
     for name in before:
         if name not in row.delegated_to:
             _take_back(case, name, writes, changes, sends)
+    gone: list[str] = []
     for name in row.delegated_to:
         delegate = delegate_row(case, name)
+        rows = {**lookup.rows_of(case.meeting, name), rid: delegate}
+        there = lookup.standing(rows, rid, case.meeting.events.get(rid) if rid else None)
+        gone += [name] if there is not None and there.partstat == "DECLINED" else []
         writes.append(PutAttendee(delegate))
         changes.append(Change(name, rid, "delegated_from", None, ", ".join(delegate.delegated_from)))
         # SEQUENCE stays (RFC 5546 §2.1.4); the delegator may not have sent one.
         sends.append(Send("REQUEST", (name,), rid, current_sequence(case), Reason.REPLIED.value))
+    # RFC 5546 §4.2.5: the delegator MUST be told when the delegate does not come, whoever's mail arrives first.
+    told = [case.address] if gone else []
     if row.partstat == "DECLINED" and (case.guest is None or case.guest.partstat != "DECLINED"):
-        # RFC 5546 §4.2.5: the delegator MUST be told when the delegate does not come.
-        told = tuple(name for name in row.delegated_from if lookup.guest_at(case.meeting, name, rid) is not None)
-        where = current_rid(case)
-        sends += [Send("REQUEST", (name,), where, current_sequence(case, where), Reason.REPLIED.value) for name in told]
+        told += [name for name in row.delegated_from if _still_delegates(case, name)]
+    sends += [Send("REQUEST", (name,), rid, current_sequence(case), Reason.REPLIED.value) for name in told]
     return writes, changes, sends
+
+
+def _still_delegates(case: Case, name: str) -> bool:
+    """A guest at R who has not said meanwhile that they come or not; their own delegation may not have arrived yet."""
+    guest = lookup.guest_at(case.meeting, name, case.rid or "")
+    return guest is not None and guest.partstat in ("DELEGATED", NEEDS_ACTION)
 
 
 def _take_back(case: Case, name: str, writes: list[Write], changes: list[Change], sends: list[Send]) -> None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, tzinfo
 from itipd.itip import recurrence, timezones
 from itipd.itip.contentlines import Component, escape
 from itipd.itip.model import Event, Meeting, Moment
-from itipd.itip.properties import with_lines
+from itipd.itip.properties import value_of, with_lines
 
 RECURRENCE = frozenset({"RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID"})
 ENDS = frozenset({"UNTIL", "COUNT"})
@@ -56,6 +56,33 @@ def instance(master: Event, zones: Mapping[str, Component], rid: str) -> Event:
         rdates=(),
         exdates=(),
     )
+
+
+def timed(event: Event, master: Event, zones: Mapping[str, Component]) -> Event:
+    """An override that says nothing of when: at its RECURRENCE-ID, as long as the series, and of the same title.
+
+    RFC 5546 §3.2.2 and §3.2.5 ask for DTSTART; applications leave it out, above all of an instance that they cancel.
+    """
+    if event.start is not None or not event.rid:
+        return event
+    try:
+        start, end = recurrence.span(master, zones, event.rid)
+    except ValueError:
+        return event  # a series without DTSTART itself, or a rule that nobody can follow
+    lines = [time_line("DTSTART", start, master.tzid)]
+    length = timezones.parse_duration(value_of(event.lines, "DURATION") or "")
+    if event.end is not None:
+        end = event.end
+    elif length is not None:
+        end = Moment(start.local + length, start.utc + length if start.utc else None, start.is_date)
+    else:
+        lines += _times(event, None, end, master.tzid) if end is not None and end.order > start.order else []
+    summary = event.summary
+    if master.summary and value_of(event.lines, "SUMMARY") is None:
+        summary = master.summary
+        lines.append(f"SUMMARY:{escape(summary)}")
+    text = with_lines(event.lines, lines, ())
+    return replace(event, lines=text, start=start, end=end, summary=summary, tzid=master.tzid)
 
 
 def at(meeting: Meeting, zones: Mapping[str, Component], rid: str) -> Event:

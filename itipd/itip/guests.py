@@ -99,11 +99,15 @@ def guest_list(
     for row in new:
         known = old.get(row.address)
         forced = (row.params.get("SCHEDULE-FORCE-SEND") or ("",))[0].upper() == "REQUEST"
-        params = {name: value for name, value in row.params.items() if name != "SCHEDULE-FORCE-SEND"}
+        params = row.params
+        if "SCHEDULE-FORCE-SEND" in params:
+            params = {name: value for name, value in params.items() if name != "SCHEDULE-FORCE-SEND"}
         if forced:
             guests.forced.append(row.address)
         if known is None or known.removed:
-            fresh = replace(row, params=params, reset_sequence=sequence)
+            fresh = row
+            if params is not row.params or sequence != row.reset_sequence:
+                fresh = replace(row, params=params, reset_sequence=sequence)
             if known is not None:  # invited once more: answers from before count no more
                 fresh = replace(fresh, partstat=NEEDS_ACTION, rsvp=True, reset_at=at)
             if row.address in inherits:
@@ -112,7 +116,10 @@ def guest_list(
             guests.changes.append(Change(row.address, row.rid, "attendee", None, row.address))
             guests.writes.append(PutAttendee(fresh))
             continue
-        kept = replace(known, position=row.position, params=params, listed=True, invited=True)
+        # RFC 5546 §3.2.2.7: RSVP=TRUE asks whoever has not been asked yet. To those who have answered it says nothing,
+        # applications write it every time: they are asked again by `remind`.
+        asks = row.rsvp and not known.rsvp and known.partstat == NEEDS_ACTION and known.revision is None
+        kept = replace(known, position=row.position, params=params, listed=True, invited=True, rsvp=known.rsvp or asks)
         if row.address == organizer:
             kept = replace(kept, partstat=row.partstat)
         elif reset:
@@ -122,7 +129,7 @@ def guest_list(
         guests.kept.append(row.address)
         if unscheduled(kept) and not unscheduled(known):
             guests.withdrawn.append(row.address)
-        elif dict(known.params) != dict(params):
+        elif dict(known.params) != dict(params) or asks:
             guests.touched.append(row.address)
         if kept != known:
             guests.writes.append(PutAttendee(kept))

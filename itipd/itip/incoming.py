@@ -10,15 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from itipd.itip import timezones
+from itipd.itip import derive, timezones
 from itipd.itip.addresses import canonical
-from itipd.itip.contentlines import Component, Limits, TooLarge, Unreadable, parse
+from itipd.itip.contentlines import Component, Limits, TooLarge, Unreadable, format_line, parse
 from itipd.itip.model import NEEDS_ACTION, PARTSTATS, Attendee, CalAddress, Event, Fault, Incoming, Moment, clean
 from itipd.itip.outcomes import Outcome, Reason
-from itipd.itip.properties import text_of
-from itipd.itip.read import SEQUENCE_LIMIT, UID_LIMIT, Zones, attendee_of, instant, number
+from itipd.itip.properties import join, name_of, text_of
+from itipd.itip.read import SEQUENCE_LIMIT, UID_LIMIT, Zones, instant, number
 from itipd.itip.recur import parse_rule
 from itipd.itip.recurrence import BadRule, TooCostly, find
+from itipd.itip.written import attendee_of
 
 SCHEDULED = ("VEVENT", "VTODO")
 STATE = ("PARTSTAT", "RSVP", "SCHEDULE-STATUS", "DELEGATED-TO", "DELEGATED-FROM")  # kept in columns of their own
@@ -40,7 +41,7 @@ def incoming(data: bytes, limits: Limits = LIMITS) -> tuple[Incoming, ...]:
     try:
         calendars, quirks = parse(data, limits=limits)
     except TooLarge as error:
-        return (_faulty("", Reason.TOO_LARGE, str(error)),)
+        return (_faulty("", error.reason, str(error)),)
     except Unreadable as error:
         return (_faulty("", Reason.MALFORMED, str(error)),)
     groups: dict[str, _Group] = {}
@@ -72,21 +73,26 @@ def _meeting(uid: str, group: _Group, quirks: tuple[str, ...]) -> Incoming:
     kinds = {component.name for component in group.components}
     if len(kinds) > 1:
         return _faulty(uid, Reason.MIXED_COMPONENTS, f"{' and '.join(sorted(kinds))} under one UID", text)
-    organizer = _organizer(group.components)
-    if organizer is None:
+    organizers = _organizers(group.components)
+    if not organizers:
         return _faulty(uid, Reason.NO_ORGANIZER, f"{group.components[0].name} without an ORGANIZER address", text)
+    if len(organizers) > 1:  # RFC 6638 §3.2.4.2: the same in all components
+        detail = f"{len(organizers)} ORGANIZERs under one UID: {', '.join(one.address for one in organizers)}"
+        return _faulty(uid, Reason.MALFORMED, detail, text)
     found = list(quirks)
     events: dict[str, Event] = {}
     attendees: list[Attendee] = []
     for component in group.components:
         event = event_of(component, used, found)
         if event is None:
-            detail = f"{component.name} without a DTSTART or RECURRENCE-ID that can be read"
+            detail = f"{component.name} with a DTSTART or RECURRENCE-ID that cannot be read"
             return _faulty(uid, Reason.MALFORMED, detail, text)
         if event.rid in events:
             return _faulty(uid, Reason.DUPLICATE_INSTANCE, f"{event.rid or 'the series'} stands there twice", text)
         if (bad := _bad_rule(event)) is not None:
-            return _faulty(uid, Reason.MALFORMED if isinstance(bad, BadRule) else Reason.TOO_COSTLY, str(bad), text)
+            return _faulty(
+                uid, Reason.MALFORMED if isinstance(bad, BadRule) else Reason.RULE_TOO_COSTLY, str(bad), text
+            )
         events[event.rid] = event
         attendees += attendees_of(component, event.rid, found)
     read = Incoming(
@@ -94,7 +100,7 @@ def _meeting(uid: str, group: _Group, quirks: tuple[str, ...]) -> Incoming:
         text=text,
         method=group.method,
         component=kinds.pop(),
-        organizer=organizer,
+        organizer=organizers[0],
         zones=zones,
         events=tuple(sorted(events.values(), key=lambda event: event.rid)),
         attendees=tuple(attendees),
@@ -107,14 +113,16 @@ def _meeting(uid: str, group: _Group, quirks: tuple[str, ...]) -> Incoming:
     return read
 
 
-def _organizer(components: Iterable[Component]) -> CalAddress | None:
+def _organizers(components: Iterable[Component]) -> list[CalAddress]:
+    """The ORGANIZERs of one UID, each address once; there ought to be one."""
+    found: dict[str, CalAddress] = {}
     for component in components:
         line = component.first("ORGANIZER")
         if line is not None:
             address = canonical(line.value) or canonical(line.one("EMAIL") or "")
             if address is not None:
-                return CalAddress(address, line.params)
-    return None
+                found.setdefault(address, CalAddress(address, line.params))
+    return list(found.values())
 
 
 def _uses(components: Sequence[Component], tzid: str) -> bool:
@@ -136,7 +144,8 @@ def _bad_rule(event: Event) -> TooCostly | None:
 def named_alike(incoming: Incoming, master: Event, zones: Zones) -> Incoming:
     """`incoming` with RECURRENCE-IDs in the form that the series has: applications write dates and floating times, too.
 
-    Every answer finds its override by that form (rules.md §4.1).
+    Every answer finds its override by that form (rules.md §4.1). What an override does not say of its time, the series
+    does.
     """
     names: dict[str, str] = {}
     for event in incoming.events:
@@ -149,12 +158,11 @@ def named_alike(incoming: Incoming, master: Event, zones: Zones) -> Incoming:
             found = None
         if found is not None:
             names[event.rid] = found
-    if not names:
-        return incoming
+    named = (replace(event, rid=names[event.rid]) if event.rid in names else event for event in incoming.events)
     return replace(
         incoming,
-        events=tuple(replace(event, rid=names.get(event.rid, event.rid)) for event in incoming.events),
-        attendees=tuple(replace(row, rid=names.get(row.rid, row.rid)) for row in incoming.attendees),
+        events=tuple(derive.timed(event, master, zones) for event in named),
+        attendees=tuple(replace(row, rid=names[row.rid]) if row.rid in names else row for row in incoming.attendees),
     )
 
 
@@ -162,18 +170,25 @@ def event_of(component: Component, zones: Zones, quirks: list[str]) -> Event | N
     """A VEVENT or VTODO as it is stored; None where its time or RECURRENCE-ID cannot be read."""
     start = _moment(component, "DTSTART", zones, quirks)
     recurrence = _moment(component, "RECURRENCE-ID", zones, quirks)
-    line = component.first("RECURRENCE-ID")
-    if (line is not None and recurrence is None) or (start is None and component.name == "VEVENT"):
+    line, start_line = component.first("RECURRENCE-ID"), component.first("DTSTART")
+    if line is not None and recurrence is None:
         return None
-    start_line = component.first("DTSTART")
+    if start is None and component.name == "VEVENT":
+        if start_line is not None:
+            return None
+        quirks.append("no_dtstart")
     # A UTC time has no zone, whatever is written beside it (RFC 5545 §3.2.19).
     tzid = start_line.one("TZID") if start_line is not None and not start_line.value.strip().endswith("Z") else None
     sequence = number(component.first("SEQUENCE"), SEQUENCE_LIMIT)
-    lines = "".join(f"{raw}\n" for raw in component.raw if not raw[:8].upper().startswith("ATTENDEE"))
+    own = [raw for raw in component.raw if not raw[:8].upper().startswith("ATTENDEE")]
+    future = line is not None and (line.one("RANGE") or "").upper() == "THISANDFUTURE"
+    if line is not None and future:  # written as RFC 5546 §4.4.5 does, without RANGE, nobody else could read it
+        clear = format_line(line.name, line.params, line.value)
+        own = [clear if name_of(raw) == line.name else raw for raw in own]
     return Event(
         rid=recurrence.rid if recurrence is not None else "",
         component=component.name,
-        lines=lines + "".join(map(text_of, component.children)),
+        lines=join(own) + "".join(map(text_of, component.children)),
         sequence=sequence or 0,
         sequence_given=sequence is not None,
         dtstamp=instant(component.first("DTSTAMP")),
@@ -186,7 +201,7 @@ def event_of(component: Component, zones: Zones, quirks: list[str]) -> Event | N
         rrules=tuple(clean(rule.value.strip(), 1000) for rule in component.all("RRULE")),
         rdates=_moments(component, "RDATE", zones, quirks),
         exdates=_moments(component, "EXDATE", zones, quirks),
-        future=line is not None and (line.one("RANGE") or "").upper() == "THISANDFUTURE",
+        future=future,
     )
 
 
@@ -246,7 +261,7 @@ def attendees_of(component: Component, rid: str, quirks: list[str]) -> list[Atte
         if address.address in found:
             quirks.append("attendee_twice")
             continue
-        row = Attendee(
+        found[address.address] = Attendee(
             address=address.address,
             rid=rid,
             position=len(found),
@@ -254,9 +269,6 @@ def attendees_of(component: Component, rid: str, quirks: list[str]) -> list[Atte
             partstat=_partstat(address),
             rsvp=(address.one("RSVP") or "").upper() == "TRUE",
             schedule_status=address.one("SCHEDULE-STATUS"),
-        )
-        found[row.address] = replace(
-            row,
             delegated_to=_addresses(address, "DELEGATED-TO"),
             delegated_from=_addresses(address, "DELEGATED-FROM"),
         )

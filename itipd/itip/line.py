@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from itipd.itip.model import Params
 
-_CONTROL_TABLE: dict[int, None] = dict.fromkeys((*range(9), *range(10, 32), 127))  # in one line: LF is one, too
+# In one line LF is one, too; C1 holds NEL, at which some programs break lines.
+_CONTROL_TABLE: dict[int, None] = dict.fromkeys((*range(9), *range(10, 32), *range(127, 160)))
 
 # Possessive quantifiers throughout: no pattern of this module can backtrack.
 _NAME = re.compile(r"([A-Za-z0-9_-]++)[ \t]*+[:;]?")
@@ -82,7 +83,9 @@ def _rejoin(pieces: list[str]) -> list[str]:
     """Parameters that an unquoted semicolon in a value has cut, put together again; what belongs to none goes."""
     joined: list[list[str]] = []
     for piece in pieces:
-        if _KEY.match(piece):
+        if piece.strip().upper() == "THISANDFUTURE":
+            joined.append(["RANGE=THISANDFUTURE"])  # RFC 5546 §4.4.5 writes it without its name
+        elif _KEY.match(piece):
             joined.append([piece])
         elif joined:
             joined[-1].append(piece)

@@ -5,7 +5,7 @@ Pure; works on the part of a meeting that was loaded as well as on the whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time
 from functools import lru_cache
@@ -27,6 +27,12 @@ def zones(text: str) -> Mapping[str, Component]:
     return timezones.zones_from_text(text) if text else {}
 
 
+@lru_cache(maxsize=256)
+def _found(master: Event, own: str, rid: Moment) -> str | None:
+    """`recurrence.find`: a message asks twice, and everybody who answers an instance asks the same."""
+    return recurrence.find(master, zones(own), rid)
+
+
 def locate(meeting: Meeting, rid: Moment | None) -> str | None:
     """The canonical rid of R in this meeting: "" for the series, None where there is no such instance."""
     if rid is None:
@@ -36,7 +42,7 @@ def locate(meeting: Meeting, rid: Moment | None) -> str | None:
     master = meeting.events.get("")
     if master is None:
         return _override_on(meeting, rid)
-    found = recurrence.find(master, zones(meeting.zones), rid)
+    found = _found(master, meeting.zones, rid)
     if found is not None and not master.rrules and not master.rdates:
         return ""  # some clients name the only instance of a single event
     return found
@@ -130,7 +136,9 @@ def standing(rows: Rows, rid: str, override: Event | None) -> Attendee | None:
         return None  # the override has a guest list of its own
     answer = answer_at(rows, rid)
     if answer is None:
-        answer = exact if exact is not None and exact.partstat is not None else base or guest
+        # Who stands in for somebody there follows the series like everybody else, once they are a guest of it, too.
+        follows = exact is None or exact.partstat is None or (override is None and not exact.listed)
+        answer = base if follows and base is not None and not base.removed else guest
     return replace(
         answer,
         rid=rid,
@@ -146,6 +154,16 @@ def guest_at(meeting: Meeting, address: str, rid: str) -> Attendee | None:
     """The guest of this address as they stand at R; None where they are none, or none any more."""
     row = standing(rows_of(meeting, address), rid, meeting.events.get(rid) if rid else None)
     return row if row is not None and not row.removed else None
+
+
+def asked_anew(guests: Sequence[Attendee]) -> list[Attendee]:
+    """All guests of R, as they are shown: who delegated is asked again, once none of their delegates comes.
+
+    RFC 5546 §4.2.7: the REQUEST then says RSVP=TRUE to the delegator, who may come after all or find somebody else.
+    """
+    gone = {row.address for row in guests if row.partstat == "DECLINED"}
+    left = {row.address for row in guests if row.partstat == "DELEGATED" and gone.issuperset(row.delegated_to or ("",))}
+    return [replace(row, rsvp=True) if row.address in left else row for row in guests]
 
 
 def guests_at(meeting: Meeting, rid: str, people: Mapping[str, Rows] | None = None) -> list[Attendee]:

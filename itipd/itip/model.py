@@ -6,6 +6,7 @@ recurrence id as text, `""` for the series (or the only event), instants are awa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ Params = Mapping[str, tuple[str, ...]]
 """Parameters of a property: upper-case name -> its values, without quotes."""
 
 NEEDS_ACTION = "NEEDS-ACTION"
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 PARTSTATS = frozenset({NEEDS_ACTION, "ACCEPTED", "DECLINED", "TENTATIVE", "DELEGATED", "COMPLETED", "IN-PROCESS"})
 
 
@@ -389,7 +391,5 @@ def clean(text: str, limit: int) -> str:
     Everything from outside passes here once, at the edge: PostgreSQL refuses NUL and surrogates.
     """
     if not text.isprintable():
-        text = "".join(
-            c for c in text if c in "\t\n" or not (c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff")
-        )
+        text = _CONTROLS.sub("", text)
     return text[:limit]

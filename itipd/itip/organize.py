@@ -1,16 +1,29 @@
 """The organizer's own changes -> Decision (RFC 5546 §3.2.2, §3.2.4-5, §3.2.7-8; rules.md §9).
 
 Register or change a meeting, cancel it or instances of it, accept or decline a proposal, ask again. Pure; `meeting` is
-always whole here, never the part of it that a reply needs. What is not here is in the rooms that `__all__` names.
+always whole here, never the part of it that a reply needs. Where which rule is:
+
+    SEQUENCE rises, or not (§2.1.4)                  compare.Difference, plan.rises, plan.next_sequence
+    whose answer falls back to NEEDS-ACTION          compare.Difference.resets, guests.guest_list, guests.asked
+    a new version of the series, who is told         revise._series, guests.mailable
+    a new version of one instance, who is told       override.override
+    overrides and instances that are dropped         revise._settle_instances, revise._cancel_taken_out
+    CANCEL (§3.2.5)                                  cancelling
+    what is refused, by name                         put, incoming
+    asking again (§3.2.2.7)                          remind
+    a COUNTER accepted or declined (§3.2.7-8)        proposals
+    the application's REQUEST, ADD, CANCEL           submitted
+    what a meeting does by itself                    thresholds
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 
 from itipd.itip import derive, lookup, who
-from itipd.itip.addresses import served
+from itipd.itip.addresses import canonical, served
 from itipd.itip.cancelling import cancel, cancel_from, highest, instance_at, not_found, retired, uninvite
 from itipd.itip.case import for_meeting
 from itipd.itip.compare import difference
@@ -85,6 +98,8 @@ def put(
     master = next((event for event in incoming.events if event.rid == ""), None)
     if meeting is not None and master is None and "" in meeting.events:
         incoming = named_alike(incoming, meeting.events[""], lookup.zones(meeting.zones))
+    if not recorded and any(event.start is None and event.component == "VEVENT" for event in incoming.events):
+        return refused(incoming, Reason.MALFORMED, "VEVENT without DTSTART: no REQUEST can be made of it")  # §3.2.2
     if meeting is not None and recorded and (older := _older(meeting, incoming)):
         return replace(refused(incoming, Reason.OLD_REVISION, older), outcome=Outcome.NO_ACTION)
     # The series speaks for the meeting; of instances put alone every one must be cancelled.
@@ -143,19 +158,26 @@ def register(
     if before is not None:
         writes += _cleared(before)
     base: dict[str, Attendee] = {}
+    people: dict[str, list[Attendee]] = {}
+    for row in incoming.attendees:
+        people.setdefault(row.rid, []).append(row)
     for event in incoming.events:
-        known = replace(event, sequence=max(event.sequence, sequence if event.rid == "" else least))
+        number = max(event.sequence, sequence if event.rid == "" else least)
+        known = event if event.sequence == number else replace(event, sequence=number)
         writes.append(PutEvent(known))
-        listed = [row for row in incoming.attendees if row.rid == event.rid]
+        listed = people.get(event.rid, [])
         inherits = event.rid != "" and "" in events and not _moved(events[""], event, lookup.zones(incoming.zones))
         if not listed and event.rid:
             listed = [replace(row, rid=event.rid) for row in base.values()]
         guests = guest_list({}, listed, organizer=organizer, at=now, sequence=known.sequence, reset=False)
-        for row in (replace(one.attendee, reset_at=again) for one in guests.writes):
+        for row in (one.attendee for one in guests.writes):
+            if again is not None:
+                row = replace(row, reset_at=again)
             series = base.get(row.address)
             if inherits and series is not None and row.partstat in (NEEDS_ACTION, series.partstat):
                 row = replace(row, partstat=None)  # shows the series' answer
-            row = replace(row, future=event.future and row.partstat is not None)
+            if event.future and row.partstat is not None:
+                row = replace(row, future=True)
             writes.append(PutAttendee(row))
             if event.rid == "":
                 base[row.address] = row
@@ -205,11 +227,15 @@ def _invitations(decision: Decision, organizer: str) -> tuple[Send, ...]:
     return tuple(sends)
 
 
-def remind(meeting: Meeting, now: datetime) -> Decision:
+def remind(meeting: Meeting, now: datetime, attendees: Collection[str] = ()) -> Decision:
     """REQUEST again to those who have not answered: SEQUENCE stays, RSVP=TRUE (RFC 5546 §3.2.2.7).
 
     Also to those who are invited to some instances only, and who have not answered an instance that moved.
+    `attendees`: to these alone, whether they have answered or not.
     """
+    named = frozenset(canonical(name) or name for name in attendees)
+    if unknown := sorted(named - {row.address for row in meeting.attendees.values() if not row.removed}):
+        return not_found(meeting.uid, f"no attendee {', '.join(unknown)}")
     zones = lookup.zones(meeting.zones)
     writes: list[Write] = []
     sends: list[Send] = []
@@ -219,15 +245,16 @@ def remind(meeting: Meeting, now: datetime) -> Decision:
         if event.status == lookup.CANCELLED or (rid and over([event], zones, now)):
             continue
         rows = [row for row in meeting.attendees.values() if row.rid == rid]
-        silent = {row.address: row for row in rows if _silent(meeting, row)}
-        to = tuple(name for name in mailable(silent.values(), meeting.organizer) if name not in told)
+        asked = {row.address: row for row in rows if _to_ask(meeting, row, named)}
+        able = mailable(asked.values(), meeting.organizer, everybody=bool(named))
+        to = tuple(name for name in able if name not in told)
         if to:
             told.update(to)
-            writes += [PutAttendee(replace(silent[name], rsvp=True)) for name in to]
+            writes += [PutAttendee(replace(asked[name], rsvp=True)) for name in to]
             sequence = event.sequence if rid else meeting.sequence
             sends.append(Send("REQUEST", to, rid, sequence, Reason.REMINDED.value, automatic=False))
     if not sends:
-        why = "cancelled or over" if gone else "everybody has answered"
+        why = "cancelled or over" if gone else "there is nobody to ask"
         return Decision(Outcome.NO_ACTION, Reason.REMINDED, uid=meeting.uid, rid="", detail=why)
     return Decision(
         Outcome.UPDATED,
@@ -240,7 +267,9 @@ def remind(meeting: Meeting, now: datetime) -> Decision:
     )
 
 
-def _silent(meeting: Meeting, row: Attendee) -> bool:
-    """Asked, and has not answered: a row that shows the series' answer counts where there is no series for them."""
+def _to_ask(meeting: Meeting, row: Attendee, named: Collection[str]) -> bool:
+    """Who is named, else who has not answered; a guest of the series is asked about it, not about each instance."""
     follows = row.partstat is None and ("", row.address) in meeting.attendees
-    return not row.removed and not follows and (row.partstat or NEEDS_ACTION) == NEEDS_ACTION
+    if row.removed or follows:
+        return False
+    return row.address in named if named else (row.partstat or NEEDS_ACTION) == NEEDS_ACTION

@@ -18,7 +18,7 @@ from itipd.itip.model import (
     PutAttendee,
     PutEvent,
 )
-from itipd.itip.plan import Plan, leavers, missing, next_sequence, rises
+from itipd.itip.plan import Plan, is_over, leavers, missing, next_sequence, rises
 
 
 def override(plan: Plan, new: Event) -> None:
@@ -31,6 +31,8 @@ def override(plan: Plan, new: Event) -> None:
     if master is not None and (old is None or not any(row.listed for row in rows.values())):
         here = replace(plan.meeting, events=plan.events)
         old = old or replace(derive.at(here, plan.zones, rid), sequence=plan.sequence)
+        if new.status == lookup.CANCELLED and _excluded(plan, rid):  # an EXDATE before: off it was, off it stays
+            old = replace(old, status=lookup.CANCELLED)
         rows = at_instance(plan.rows.get("", {}), rows, rid)
         made = {name: row for name, row in rows.items() if plan.rows.get(rid, {}).get(name) != row}
     before = [row for row in rows.values() if not row.removed]
@@ -38,12 +40,13 @@ def override(plan: Plan, new: Event) -> None:
     listed = [row for row in plan.incoming.attendees if row.rid == rid]
     if not listed:  # an override that names nobody is for the guests of the series
         listed = [replace(row, rid=rid) for row in plan.at("") if row.listed]
-    if not plan.replaces:
-        listed = [*listed, *missing(rows, listed)]
+    if not plan.replaces or new.status == lookup.CANCELLED:  # CANCEL names everybody who was there (RFC 5546 §3.2.5)
+        listed += [row for row in missing(rows, listed) if row.address not in plan.gone]
     matters = rises(diff, plan.policy)
     ours = old.sequence if old is not None else plan.sequence
-    if matters or leaves(rows, listed):
-        # Above all that the series has used, so that no answer to it counts for what this instance is now.
+    if matters or leaves(rows, listed) or any(row.address in plan.gone for row in listed):
+        # Above all that the series has used, so that no answer to it counts for what this instance is now, and that
+        # the CANCEL of the series does not hide it from those who stay here.
         sequence = next_sequence(plan, max(ours, plan.sequence), new, rises=True)
     else:
         sequence = next_sequence(plan, ours, new, rises=False)
@@ -66,6 +69,8 @@ def override(plan: Plan, new: Event) -> None:
         guests.writes = [PutAttendee(replace(row, future=row.partstat is not None)) for row in rows_set]
     guests.changes = [one for one in (_seen(plan, one) for one in guests.changes) if one.old != one.new]
     plan.take(guests)
+    if is_over(new, plan.zones, plan.now) and (old is None or is_over(old, plan.old_zones, plan.now)):
+        return  # rules.md §9.3: nothing for what lies wholly in the past, while the series goes on
     _tell_override(plan, new, diff, guests, sequence, before)
 
 
@@ -77,7 +82,7 @@ def _tell_override(
     current = [name for name in mailable(rows, organizer, forced=guests.forced) if name not in plan.told]
     if new.status == lookup.CANCELLED:
         if diff.status:
-            old = [name for name in mailable(before, organizer) if name not in plan.told]
+            old = [name for name in mailable(before, organizer) if name not in plan.told | plan.gone]
             plan.send("CANCEL", (*current, *old), new.rid, sequence)
         return
     if not diff.visible and plan.notify != "all":
@@ -87,6 +92,11 @@ def _tell_override(
     plan.send("REQUEST", current, new.rid, sequence)
     still = [name for name in leavers(plan, new.rid, guests) if name not in plan.gone]
     plan.send("CANCEL", still, new.rid, sequence, uninvite=True)
+
+
+def _excluded(plan: Plan, rid: str) -> bool:
+    series = plan.meeting.events.get("")
+    return series is not None and any(one.rid == rid for one in series.exdates)
 
 
 def _seen(plan: Plan, one: Change) -> Change:

@@ -110,14 +110,15 @@ class OwnZone(tzinfo):
                 self._years[year] = changes
         return changes
 
-    def utcoffset(self, when: datetime | None) -> timedelta:
+    def utcoffset(self, when: datetime | None) -> timedelta | None:
         """The offset of a wall clock time; of a time that does not exist, the one before the gap."""
+        if when is None:
+            return None  # a time of no day, as zoneinfo has it
+        local, pick = when.replace(tzinfo=None, fold=0), (max, min)[when.fold]
         offset = self._earliest
-        if when is not None:
-            local, pick = when.replace(tzinfo=None, fold=0), (max, min)[when.fold]
-            for at, before, after in self._changes(when.year):
-                if local - pick(before, after) >= at:
-                    offset = after
+        for at, before, after in self._changes(when.year):
+            if local - pick(before, after) >= at:
+                offset = after
         return offset
 
     def dst(self, when: datetime | None) -> None:
@@ -188,7 +189,7 @@ def _naive(text: str) -> datetime:
         raise NoZone(f"time {text[:40]!r}")
     year, *rest = (int(number or 0) for number in match.groups())
     # Definitions "since ever" begin in the years 1 or 1601; nothing asks for what lies outside.
-    return datetime(min(max(year, 1601), 2400), *rest)  # type: ignore[arg-type]
+    return datetime(min(max(year, 1601), 4100), *rest)  # type: ignore[arg-type]
 
 
 def _offset(text: str) -> timedelta:
@@ -225,7 +226,7 @@ def _yearly(text: str, start: datetime) -> Yearly | None:
         if count <= 1:
             return None
         # One turn a year, as every rule of a time zone has.
-        last = datetime(min(start.year + (count - 1) * interval, 2400), 12, 31, 23, 59, 59)
+        last = datetime(min(start.year + (count - 1) * interval, 4100), 12, 31, 23, 59, 59)
     days = []
     for day in parts.get("BYDAY", "").split(",") if "BYDAY" in parts else ():
         match = _BYDAY.fullmatch(day.strip())

@@ -64,7 +64,7 @@ def _instances(meeting: Meeting, start: datetime, end: datetime) -> Iterator[Eve
     master = meeting.events.get("")
     recurs = master is not None and bool(master.rrules or master.rdates)
     yield from (event for rid, event in meeting.events.items() if rid or not recurs)
-    if master is None or not recurs:
+    if master is None or master.start is None or not recurs:
         return
     zones = lookup.zones(meeting.zones)
     # RANGE=THISANDFUTURE (RFC 5545 §3.2.13): from there on the instances are as that override has them.
@@ -73,7 +73,7 @@ def _instances(meeting: Meeting, start: datetime, end: datetime) -> Iterator[Eve
     if not any(_length(model) and _opaque(model) for model in models):
         return
     shift = _shift(meeting, zones)
-    for moment in _starts(master, zones, start - max(map(_length, models)) - shift, end + shift):
+    for moment in _starts(master, master.start, zones, start - max(map(_length, models)) - shift, end + shift):
         if moment.rid in meeting.events:
             continue  # the override speaks for it
         if later and moment.rid > later[0]:
@@ -99,19 +99,17 @@ def _shift(meeting: Meeting, zones: Zones) -> timedelta:
     return max(found)
 
 
-def _starts(event: Event, zones: Zones, after: datetime, before: datetime) -> Iterator[Moment]:
+def _starts(event: Event, first: Moment, zones: Zones, after: datetime, before: datetime) -> Iterator[Moment]:
     """The instances that begin in between, looked for a few at a time, as far as they are wanted."""
-    found: list[Moment] = []
     try:
-        while len(found) in (0, CHUNK):
+        while True:
             found = recurrence.expand(event, zones, after, CHUNK, before)
             yield from found
-            if not found:
+            if len(found) < CHUNK:
                 return
             after = instant(found[-1]) + SECOND
     except TooCostly:  # one bad rule must not make all the rest unknown: of it only the first instance is known
-        if not found and event.start is not None:
-            yield event.start
+        yield first
 
 
 def _opaque(event: Event) -> bool:
@@ -120,12 +118,8 @@ def _opaque(event: Event) -> bool:
 
 
 def _length(event: Event) -> timedelta:
-    """How long an instance takes; a DATE without an end takes its day (RFC 5545 §3.6.1)."""
-    if event.start is None:
-        return timedelta()
-    if event.end is None:
-        return DAY if event.start.is_date else timedelta()
-    return instant(event.end) - instant(event.start)
+    """How long an instance takes: a VEVENT has both times, whatever it leaves out (`incoming`, RFC 5545 §3.6.1)."""
+    return instant(event.end) - instant(event.start) if event.start and event.end else timedelta()
 
 
 def instant(moment: Moment) -> datetime:

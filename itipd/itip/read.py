@@ -15,12 +15,11 @@ from itipd.itip.contentlines import Component, Limits, Line, TooLarge, Unreadabl
 from itipd.itip.model import CalAddress, Fault, Message, Moment, Proposed, clean
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.timezones import moment, parse_duration, zones_of
+from itipd.itip.written import address_of, attendee_of
 
 COMPONENTS = ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY")
 FROM_ATTENDEES = ("REPLY", "COUNTER", "REFRESH")
 UID_LIMIT = 4096  # characters; longer ones are cut
-MAX_REPLY_ATTENDEES = 5
-MAX_ATTENDEES = 1000  # of a COUNTER, which may list everybody
 COMMENT_LIMIT = 2000  # characters
 SEQUENCE_LIMIT = 2**31 - 1  # RFC 5545 §3.8.7.4
 STATUS_CODE = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){1,2}")
@@ -36,38 +35,45 @@ def read(part: bytes, method: str | None = None, limits: Limits = Limits()) -> t
     try:
         calendars, quirks = parse(part, limits=limits, skip=frozenset({"VALARM"}))
     except TooLarge as error:
-        return (Fault(Outcome.ERROR, Reason.TOO_LARGE, detail=str(error)),)
+        return (Fault(Outcome.ERROR, error.reason, detail=str(error)),)
     except Unreadable as error:
         return (Fault(Outcome.ERROR, Reason.MALFORMED, detail=str(error)),)
     found: list[Message | Fault] = []
     for calendar in calendars:
-        found += _calendar(calendar, method, quirks)
+        found += _calendar(calendar, method, quirks, limits)
     return tuple(found)
 
 
-def _calendar(calendar: Component, method: str | None, quirks: tuple[str, ...]) -> list[Message | Fault]:
+def _calendar(
+    calendar: Component, method: str | None, quirks: tuple[str, ...], limits: Limits
+) -> list[Message | Fault]:
     components = [child for child in calendar.children if child.name in COMPONENTS]
     if not components:
         detail = f"a calendar with none of {', '.join(COMPONENTS)}"
         return [Fault(Outcome.ERROR, Reason.MALFORMED, detail=detail, quirks=quirks)]
     written = calendar.text("METHOD", 64)
-    name = (written or method or "").upper()
+    misplaced = None if written or method else next(filter(None, (c.text("METHOD", 64) for c in components)), None)
+    name = (written or method or misplaced or "").upper()
     if not name:
         return [Fault(Outcome.NO_ACTION, Reason.NO_METHOD, None, _uid(c), "no METHOD", quirks) for c in components]
     found = list(quirks)
     if written and not written.isupper():
         found.append("lower_case_method")
     if not written:
-        found.append("method_only_in_content_type")
-    if calendar.first("PRODID") is None:
+        found.append("method_misplaced" if misplaced else "method_only_in_content_type")
+    if not calendar.lines("PRODID"):
         found.append("no_prodid")
-    if calendar.first("VERSION") is None:
-        found.append("version_misplaced" if any(c.first("VERSION") for c in components) else "no_version")
-    zones = zones_of(calendar)
-    return [component(child, name, zones, found) for child in components]
+    if not calendar.lines("VERSION"):
+        found.append("version_misplaced" if any(c.lines("VERSION") for c in components) else "no_version")
+    # A REPLY to a whole meeting has no time that needs one.
+    zoned = name in ("COUNTER", "REQUEST") or any(c.lines("RECURRENCE-ID") for c in components)
+    zones = zones_of(calendar) if zoned else {}
+    return [component(child, name, zones, found, limits) for child in components]
 
 
-def component(child: Component, method: str, zones: Zones, calendar_quirks: list[str]) -> Message | Fault:
+def component(
+    child: Component, method: str, zones: Zones, calendar_quirks: list[str], limits: Limits
+) -> Message | Fault:
     """One component as a message of `method`."""
     uid = _uid(child)
     quirks = list(calendar_quirks)
@@ -81,23 +87,23 @@ def component(child: Component, method: str, zones: Zones, calendar_quirks: list
         if rid is None:
             detail = f"RECURRENCE-ID {clean(line.value, 40)!r} is no date or time"
             return Fault(Outcome.ERROR, Reason.MALFORMED, method, uid, detail, tuple(quirks))
-        if child.first("RRULE") is not None:
+        if child.lines("RRULE"):
             quirks.append("rrule_with_recurrence_id")
     if method == "REQUEST" and child.name == "VFREEBUSY":
-        return _busy_request(child, uid, zones, quirks)
+        return _busy_request(child, uid, zones, quirks, limits)
     if method not in FROM_ATTENDEES or child.name not in ("VEVENT", "VTODO"):
         return Message(method, child.name, uid, rid, quirks=tuple(dict.fromkeys(quirks)))
     attendees = _attendees(child, quirks)
     if not attendees:
         return Fault(Outcome.ERROR, Reason.NO_ATTENDEE, method, uid, "no ATTENDEE with an address", tuple(quirks))
-    most = MAX_ATTENDEES if method == "COUNTER" else MAX_REPLY_ATTENDEES
+    most = limits.counter_attendees if method == "COUNTER" else limits.attendees
     if len(attendees) > most:
         detail = f"{len(attendees)} ATTENDEEs in a {method}, at most {most} are read"
-        return Fault(Outcome.ERROR, Reason.TOO_LARGE, method, uid, detail, tuple(quirks))
+        return Fault(Outcome.ERROR, Reason.TOO_MANY_ATTENDEES, method, uid, detail, tuple(quirks))
     organizer = child.first("ORGANIZER")
     if organizer is None:
         quirks.append("no_organizer")
-    if method == "REPLY" and child.first("STATUS") is not None and child.name == "VEVENT":
+    if method == "REPLY" and child.lines("STATUS") and child.name == "VEVENT":
         quirks.append("status_in_reply")
     return Message(
         method=method,
@@ -119,7 +125,7 @@ def component(child: Component, method: str, zones: Zones, calendar_quirks: list
     )
 
 
-def _busy_request(child: Component, uid: str, zones: Zones, quirks: list[str]) -> Message:
+def _busy_request(child: Component, uid: str, zones: Zones, quirks: list[str], limits: Limits) -> Message:
     """Who asks for whose busy time, and for which span (RFC 5546 §3.3.2); the rest is for `freebusy` to refuse."""
     edges = []
     for name in ("DTSTART", "DTEND"):
@@ -129,7 +135,7 @@ def _busy_request(child: Component, uid: str, zones: Zones, quirks: list[str]) -
         edges.append(found)
     start, end = edges
     organizer = _organizer(child.first("ORGANIZER"), quirks)
-    attendees = _attendees(child, quirks)[:MAX_ATTENDEES]
+    attendees = _attendees(child, quirks)[: limits.counter_attendees]
     return Message(
         "REQUEST",
         child.name,
@@ -148,7 +154,9 @@ def _uid(child: Component) -> str | None:
 def _organizer(line: Line | None, quirks: list[str]) -> str | None:
     if line is None:
         return None
-    address = canonical(line.value) or canonical(line.one("EMAIL") or "")
+    address = canonical(line.value)
+    if address is None:
+        address = address_of(line, quirks)
     if address is None:
         quirks.append("organizer_without_address")
     return address
@@ -165,21 +173,6 @@ def _attendees(child: Component, quirks: list[str]) -> tuple[CalAddress, ...]:
         else:
             found[attendee.address] = attendee
     return tuple(found.values())
-
-
-def attendee_of(line: Line, quirks: list[str]) -> CalAddress | None:
-    """An ATTENDEE with its canonical address, from EMAIL or CN where the value is none (`invalid:nomail`)."""
-    address = canonical(line.value)
-    if address is None:
-        address = canonical(line.one("EMAIL") or "") or canonical((line.one("CN") or "").strip("'\" "))
-        if address is not None:
-            quirks.append("address_in_parameter")
-    elif line.value.strip()[:7].lower() != "mailto:":
-        quirks.append("no_mailto")
-    if address is None:
-        return None
-    params = {name: tuple(clean(value, 1000) for value in values) for name, values in line.params.items()}
-    return CalAddress(address, params)
 
 
 def _sequence(child: Component, quirks: list[str]) -> int | None:

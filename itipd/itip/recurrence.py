@@ -236,10 +236,10 @@ def _last_before(series: _Series, rule: Rule, until: datetime) -> datetime | Non
     """The last time of a rule with UNTIL, looked for from shortly before it, then from further back."""
     if not rule.daily:
         return until
-    until += _DAY
-    for days in (3, 40, 800, 16_000, 200_000):
+    until, days = until + _DAY, 3
+    while True:
         low = until - min(timedelta(days=days), max(until - series.start, _DAY))
         found = max(takewhile(lambda local: series.in_time(rule, local), rule.walk(low, until)), default=None)
         if found is not None or low <= series.start:
             return found
-    return None
+        days *= 15

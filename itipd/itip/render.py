@@ -135,7 +135,7 @@ def _without(meeting: Meeting, master: Event, rids: Iterable[str]) -> Event:
 
 
 def _guests(meeting: Meeting, rid: str, people: Mapping[str, lookup.Rows] | None = None) -> list[Attendee]:
-    return sorted(lookup.guests_at(meeting, rid, people), key=lookup.place)
+    return lookup.asked_anew(sorted(lookup.guests_at(meeting, rid, people), key=lookup.place))
 
 
 def _listed(meeting: Meeting, send: Send, rid: str) -> list[Attendee]:

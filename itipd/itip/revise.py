@@ -74,7 +74,9 @@ def _decision(plan: Plan, events: Mapping[str, Event]) -> Decision:
         outcome, reason = Outcome.UPDATED, Reason.MINOR_CHANGE
     else:
         outcome, reason = Outcome.NO_ACTION, Reason.UNCHANGED
-    silent = plan.notify == "none" or over(plan.events.values(), plan.zones, plan.now)
+    # What only now lies in the past still stands in the guests' calendars as it was.
+    before, after = (plan.meeting.events.values(), plan.old_zones), (plan.events.values(), plan.zones)
+    silent = plan.notify == "none" or all(over(events, zones, plan.now) for events, zones in (before, after))
     silent = silent or any(unscheduled_event(event) for event in events.values())
     meeting = replace(
         plan.meeting,
@@ -103,10 +105,14 @@ def _decision(plan: Plan, events: Mapping[str, Event]) -> Decision:
 
 def _series(plan: Plan, new: Event, events: Mapping[str, Event]) -> None:
     old = plan.meeting.events.get("")
-    diff = difference(old, new, plan.old_zones, plan.zones) if old is not None else Difference(texts=True)
+    diff = Difference(texts=True)
+    if old is not None:  # what the file now writes as a cancelled instance instead of an EXDATE stays out
+        out = (one for one in old.exdates if one.rid in events and events[one.rid].status == lookup.CANCELLED)
+        diff = difference(old, replace(new, exdates=(*new.exdates, *out)), plan.old_zones, plan.zones)
     listed = [row for row in plan.incoming.attendees if row.rid == ""]
     rows = dict(plan.rows.get("", {}))
-    gone = [rid for rid in plan.events if rid not in events and plan.events[rid].status != lookup.CANCELLED]
+    again = _excluded(old) - _excluded(new)  # what was cancelled, and then excluded, and is excluded no more, is on
+    gone = [rid for rid in plan.events if rid not in events and (rid in again or _is_on(plan, rid))]
     if not plan.replaces:
         listed, gone = [*listed, *missing(rows, listed)], []
     back = [rid for rid in gone if _goes_back(plan, new, rid)]  # moved overrides: their time changes, too
@@ -143,6 +149,14 @@ def _series(plan: Plan, new: Event, events: Mapping[str, Event]) -> None:
     plan.told = set(to)
     _cancel_taken_out(plan, [rid for rid in diff.dropped if rid not in events], gone)
     plan.send("CANCEL", leavers(plan, "", guests), "", plan.sequence, uninvite=True)
+
+
+def _excluded(event: Event | None) -> set[str]:
+    return {one.rid for one in event.exdates} if event is not None else set()
+
+
+def _is_on(plan: Plan, rid: str) -> bool:
+    return plan.events[rid].status != lookup.CANCELLED
 
 
 def _leaves_with(plan: Plan, gone: Iterable[str], listed: Iterable[Attendee]) -> bool:

@@ -18,7 +18,19 @@ from itipd.itip.timezones import LAST_YEAR
 
 STEPS = {"HOURLY": 3600, "MINUTELY": 60, "SECONDLY": 1}  # seconds
 _HORIZON = 100  # years; where there is no time for so long, none comes
-_MOST_STEPS = 2_000  # of anything that can only be tried one by one
+
+
+STEPS_ALLOWED = 2_000
+
+
+@dataclass(slots=True)
+class Effort:
+    """What following one rule may cost. It is set where a process begins, before the first rule is followed."""
+
+    steps: int = STEPS_ALLOWED  # of anything that can only be tried one by one
+
+
+EFFORT = Effort()
 
 
 class TooCostly(ValueError):  # noqa: N818 - it names what the rule is
@@ -88,8 +100,8 @@ class Rule:
                 low = max(self.start, datetime(year, month, 1))
                 break
             rest -= here
-        if rest > _MOST_STEPS:
-            raise TooCostly(f"COUNT={self.count}: at most {_MOST_STEPS} are counted one by one")
+        if rest > EFFORT.steps:
+            raise TooCostly(f"COUNT={self.count}: at most {EFFORT.steps} are counted one by one")
         return max(islice(self._times(low), rest), default=None)
 
     def _rest(self) -> int:
@@ -127,8 +139,8 @@ class Rule:
                 if found >= local or number >= (self.count or 0):
                     break
                 number += 1
-                if number > _MOST_STEPS:
-                    raise TooCostly(f"BYSETPOS with COUNT: at most {_MOST_STEPS} times are counted one by one")
+                if number > EFFORT.steps:
+                    raise TooCostly(f"BYSETPOS with COUNT: at most {EFFORT.steps} times are counted one by one")
             return number
         for year, month in self._months(self.start, local):
             if (year, month) >= (local.year, local.month) or number >= (self.count or 0):
@@ -160,7 +172,7 @@ class Rule:
         current += timedelta(seconds=max((_seconds(low) - _seconds(current)) // seconds, 0) * seconds)
         end, tries = _seconds(datetime(LAST_YEAR, 12, 31)), 0
         month, days = (0, 0), list[int]()
-        while tries < _MOST_STEPS:
+        while tries < EFFORT.steps:
             if month != (current.year, current.month):
                 month = (current.year, current.month)
                 days = self.days(*month)
@@ -174,7 +186,7 @@ class Rule:
                 return
             current += timedelta(seconds=seconds)
             tries += 1
-        raise TooCostly(f"FREQ={self.frequency}: at most {_MOST_STEPS} steps are tried")
+        raise TooCostly(f"FREQ={self.frequency}: at most {EFFORT.steps} steps are tried")
 
     def _times(self, low: datetime, high: datetime | None = None) -> Iterator[datetime]:
         """The times of a daily or rarer rule from `low` on."""

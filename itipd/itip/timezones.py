@@ -18,17 +18,30 @@ from itipd.itip import ownzone
 from itipd.itip.contentlines import Component, Line, Unreadable, parse, unescape
 from itipd.itip.model import Moment
 
-FIRST_YEAR, LAST_YEAR = 1900, 2200
+FIRST_YEAR, LAST_YEAR = 1900, 4000
 """Years beyond these are no times of a meeting: databases and calendars fail on them."""
 
 _LONGEST_TZID = 255
 _VALUE = re.compile(
-    r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})(?:[T ]([0-9]{2}):?([0-9]{2})(?::?([0-9]{2})(?:\.[0-9]{1,9})?)?([zZ])?)?",
+    r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})"
+    r"(?:[T ]([0-9]{2}):?([0-9]{2})(?::?([0-9]{2})(?:\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?",
     re.IGNORECASE,
 )
 _DURATION = re.compile(
     r"([+-])?P(?:([0-9]{1,7})W)?(?:([0-9]{1,7})D)?(?:T(?:([0-9]{1,7})H)?(?:([0-9]{1,7})M)?(?:([0-9]{1,9})S)?)?"
 )
+_WORDS = re.compile(r"[,/()]")
+_PLACES = {
+    f"{word} time": f"America/{city}"
+    for word, city in (
+        ("pacific", "Los_Angeles"),
+        ("mountain", "Denver"),
+        ("central", "Chicago"),
+        ("eastern", "New_York"),
+        ("atlantic", "Halifax"),
+    )
+}
+"""What Outlook calls the zones of North America."""
 _OFFSET_NAME = re.compile(
     r"\(?[ ]?(?:(UTC|GMT|Z)|(?=[+-]))[ ]?(?:([+-])([0-9]{1,2})(?:[:.]?([0-9]{2}))?)?(?:\)|[ ]|$)", re.IGNORECASE
 )
@@ -57,7 +70,10 @@ def _resolve(tzid: str, zones: Mapping[str, Component]) -> tuple[tzinfo | None, 
     if name is not None:
         return _iana(name), "windows_tzid"
     offset = _offset(tzid)
-    return (None, "unknown_tzid") if offset is None else (offset, "offset_tzid")
+    if offset is None:
+        return None, "unknown_tzid"
+    named = _display_name(tzid, offset.utcoffset(None))
+    return (offset, "offset_tzid") if named is None else (_iana(named), "display_tzid")
 
 
 @lru_cache(maxsize=1024)
@@ -106,7 +122,34 @@ def _iana(name: str) -> tzinfo:
         return ZoneInfo.from_file(file, key=name)
 
 
-def _offset(tzid: str) -> tzinfo | None:
+@lru_cache(maxsize=1024)
+def _display_name(tzid: str, offset: timedelta) -> str | None:
+    """The IANA name that the words of `(GMT-08.00) Pacific Time (US & Canada)/Tijuana` mean, if its offset is theirs.
+
+    Outlook's display name of a zone says its standard time; only the place says when summer time is.
+    """
+    for word in _WORDS.split(tzid)[:20]:
+        word = word.strip().lower()
+        name = _PLACES.get(word) or _cities().get(word.replace(" ", "_"))
+        if name is not None:
+            halves = (datetime(2026, month, 1, tzinfo=_iana(name)).utcoffset() for month in (1, 7))
+            if min(half for half in halves if half is not None) == offset:
+                return name
+    return None
+
+
+@cache
+def _cities() -> Mapping[str, str]:
+    """Lower-case city -> IANA name."""
+    found: dict[str, str] = {}
+    for lower, name in iana_names().items():
+        area, _, city = lower.rpartition("/")
+        if area and not area.startswith(("etc", "us", "brazil", "canada", "chile", "mexico")):
+            found.setdefault(city, name)
+    return found
+
+
+def _offset(tzid: str) -> timezone | None:
     match = _OFFSET_NAME.match(tzid)
     if match is None or (match[2] is None and match[1].upper() == "Z"):
         return None
@@ -165,7 +208,7 @@ def moment(line: Line, zones: Mapping[str, Component]) -> tuple[Moment | None, t
         return None, (parsed,)
     tzid = line.one("TZID")
     if parsed.utc is not None or parsed.is_date or not tzid:
-        return parsed, ()
+        return parsed, ("offset_time",) if parsed.utc is not None and line.value.strip()[-1] not in "zZ" else ()
     tz, quirk = _resolve(tzid, zones)
     return at(parsed.local, tz), () if quirk is None else (quirk,)
 
@@ -193,7 +236,7 @@ def parse_value(text: str, *, is_date: bool = False) -> Moment | str:
     match = _VALUE.fullmatch(text.strip())
     if match is None:
         return "bad_time"
-    year, month, day, hour, minute, second, zulu = match.groups()
+    year, month, day, hour, minute, second, zone = match.groups()
     if not FIRST_YEAR <= int(year) <= LAST_YEAR:
         return "year_out_of_range"
     try:
@@ -204,7 +247,12 @@ def parse_value(text: str, *, is_date: bool = False) -> Moment | str:
         local = datetime(int(year), int(month), int(day), *clock)
     except ValueError:
         return "bad_time"
-    return Moment(local, local.replace(tzinfo=UTC) if zulu else None)
+    if zone and zone[0] in "+-":  # ISO 8601; RFC 5545 §3.3.5 forbids it
+        ahead = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:])) * (1 if zone[0] == "+" else -1)
+        if abs(ahead) > timedelta(hours=15):
+            return "bad_time"
+        local -= ahead
+    return Moment(local, local.replace(tzinfo=UTC) if zone else None)
 
 
 def parse_duration(value: str) -> timedelta | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from itipd.itip.outcomes import Reason
+
 _CONTROLS = bytes([*range(9), *range(11, 32), 127])  # C0 and DEL without TAB and LF
 
 _NAMES = (
@@ -16,14 +18,15 @@ _NAMES = (
     "description|dtend|dtstamp|dtstart|due|duration|end|exdate|exrule|freebusy|geo|image|last-modified|location|method|"
     "name|organizer|percent-complete|priority|prodid|rdate|recurrence-id|refresh-interval|related-to|repeat|"
     "request-status|resources|rrule|sequence|source|status|summary|transp|trigger|tzid|tzname|tzoffsetfrom|tzoffsetto|"
-    "tzurl|uid|url|version|x-[a-z0-9_-]++"
+    "tzurl|uid|url|version|x-[a-z0-9_./+-]++"
 )
 # Possessive quantifiers throughout: no pattern of this module can backtrack.
 _KNOWN = re.compile(rf"(?:{_NAMES})[ \t]*+[:;]", re.IGNORECASE)
-_WHOLE = re.compile(rf"(?:[A-Z0-9_-]++|(?i:{_NAMES}))[ \t]*+(?:;[^:]*+)?+:")
-_START = re.compile(r"(?!(?:mailto|https?):)[A-Za-z0-9_-]++[ \t]*+[:;]", re.IGNORECASE)
+_WHOLE = re.compile(rf"(?:[A-Z0-9_-]++|X-[A-Za-z0-9_./+-]++|(?i:{_NAMES}))[ \t]*+(?:;[^:]*+)?+:")
+_START = re.compile(r"(?!(?:mailto|https?):)(?:X-[A-Za-z0-9_./+-]++|[A-Za-z0-9_-]++)[ \t]*+[:;]", re.IGNORECASE)
 _UNDERSCORE = re.compile(r"\n[A-Za-z0-9-]*+_[A-Za-z0-9_-]*+[:;]")
 _SOUND = re.compile(r"(?:\n[A-Z0-9_-]++(?:;[^:\n]*+)?+:[^\n]*+)*+")
+_INDENTED = re.compile(rb"(?:\A|\n)([ \t]{1,16})BEGIN[ \t]*+:[ \t]*+VCALENDAR", re.IGNORECASE)
 _BOUNDARY = re.compile(r"(?:BEGIN|END)[ \t]*+:", re.IGNORECASE)
 _CAPITALS = re.compile(r"[A-Z0-9_-]++[ \t]*+[:;]")
 
@@ -33,7 +36,11 @@ class Unreadable(ValueError):  # noqa: N818 - it names what the calendar is
 
 
 class TooLarge(Unreadable):
-    """The calendar is over one of the `Limits`."""
+    """The calendar is over one of the `Limits`; `reason` says over which."""
+
+    def __init__(self, text: str, reason: Reason = Reason.TOO_LARGE) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,8 @@ class Limits:
     line: int = 512 << 10
     components: int = 5_000
     depth: int = 8
+    attendees: int = 5  # of a REPLY or REFRESH
+    counter_attendees: int = 1_000  # of a COUNTER, which may list everybody
 
 
 def logical_lines(data: bytes, limits: Limits, quirks: set[str]) -> str:
@@ -52,6 +61,14 @@ def logical_lines(data: bytes, limits: Limits, quirks: set[str]) -> str:
     if len(data) > limits.size:
         raise TooLarge(f"calendar of {len(data)} bytes, at most {limits.size} are read")
     return _lines(_text(data, quirks), limits, quirks)
+
+
+def without_indent(data: bytes) -> bytes | None:
+    """A calendar that somebody indented as a whole, without the blanks at the beginning of its lines; else None."""
+    found = _INDENTED.search(data, 0, 65_536)
+    if found is None:
+        return None
+    return data.replace(b"\n" + found[1], b"\n").removeprefix(found[1])
 
 
 def _text(data: bytes, quirks: set[str]) -> str:
@@ -98,7 +115,7 @@ def _decode(line: bytes) -> str:
 def _lines(text: str, limits: Limits, quirks: set[str]) -> str:
     """The logical lines of `text`, each begun by LF, lost folds mended, without empty ones."""
     if text.count("\n") > 2 * limits.lines:
-        raise TooLarge(f"calendar of {text.count(chr(10))} lines, at most {limits.lines} are read")
+        raise _too_many_lines(text.count("\n"), limits)
     text = "\n" + text.strip()
     if _SOUND.fullmatch(text) is None:
         lines = [line for line in text.split("\n") if line and not line.isspace()]
@@ -108,10 +125,15 @@ def _lines(text: str, limits: Limits, quirks: set[str]) -> str:
     if "_" in text and _UNDERSCORE.search(text):
         quirks.add("underscore_name")
     if (count := text.count("\n")) > limits.lines:
-        raise TooLarge(f"calendar of {count} lines, at most {limits.lines} are read")
+        raise _too_many_lines(count, limits)
     if len(text) > limits.line and (longest := max(map(len, text.split("\n")))) > limits.line:
-        raise TooLarge(f"line of {longest} characters, at most {limits.line} are read")
+        raise TooLarge(f"line of {longest} characters, at most {limits.line} are read", Reason.LINE_TOO_LONG)
     return text
+
+
+def _too_many_lines(count: int, limits: Limits) -> TooLarge:
+    detail = f"calendar of {count} lines, at most {limits.lines} are read"
+    return TooLarge(detail, Reason.TOO_MANY_PROPERTIES)
 
 
 def _mend_folds(lines: list[str], quirks: set[str]) -> list[str]:

@@ -230,9 +230,9 @@ def _tzif(name: str) -> tuple[list[_Change], str]:
     for instant, index in zip(instants, indices, strict=True):
         seconds, isdst, offset = kinds[index]
         after = timedelta(seconds=seconds)
-        if instant > -(2**33):
-            text = names[offset : names.index(b"\0", offset)].decode("ascii")
-            summer = bool(isdst) and after > previous
-            changes.append(_Change(_EPOCH + timedelta(seconds=instant), previous, after, text, summer))
+        text = names[offset : names.index(b"\0", offset)].decode("ascii")
+        summer = bool(isdst) and after > previous
+        when = _EPOCH + timedelta(seconds=max(instant, -(2**33)))  # some files begin with the big bang
+        changes.append(_Change(when, previous, after, text, summer))
         previous = after
     return changes, footer

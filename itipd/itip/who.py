@@ -1,4 +1,4 @@
-"""Who answered, and what proves it (RFC 6047 §2.2-2.3, RFC 5546 §2.2.1).
+"""Who answered, and what proves it (RFC 6047 §2.2.1 and §2.3, RFC 5546 §2.2.1).
 
 The attendee is the ATTENDEE property; the mail's From is only evidence. Pure.
 """
