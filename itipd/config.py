@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from functools import cached_property
+from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from itipd.config_values import (
+    Address,
     Aliases,
     Count,
     Database,
@@ -34,7 +36,12 @@ from itipd.config_values import (
 )
 from itipd.itip.model import Policy
 
-MIB = 1024 * 1024
+if TYPE_CHECKING:
+    from itipd.mail.reading import ReadSettings
+
+KIB = 1024
+MIB = 1024 * KIB
+STRUCTURE = 25  # components of any kind for each that is decided: alarms, time zones and what is in them
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 
@@ -130,6 +137,7 @@ class PolicySection(Section):
     delegation: Literal["allow", "forbid"] = "allow"
     location: Literal["minor", "significant"] = "minor"
     freebusy: Literal["off", "known", "any"] = "off"
+    forward_to: Address | None = None  # who also gets mail without a calendar
 
 
 class Identity(Section):
@@ -138,7 +146,14 @@ class Identity(Section):
     aliases: Aliases = Field(default_factory=dict)
     plus_tag: bool = False
     authserv_ids: Words[str] = ()
+    dkim: Literal["off", "on"] = "off"  # whether signatures are checked here, where no relay does it
     tokens: Literal["off", "on"] = "off"  # whether each invitation asks for the answer at an address of its own
+
+    @model_validator(mode="after")
+    def _has_its_library(self) -> Identity:
+        if self.dkim == "on" and find_spec("dkim") is None:
+            raise ValueError("found dkim = \"on\" without its library, expected the extra: pip install 'itipd[dkim]'")
+        return self
 
 
 class Texts(Section):
@@ -154,6 +169,32 @@ class Readers(Section):
     memory: Size = 512 * MIB
 
 
+class Limits(Section):
+    """What of one mail is read; beyond a bound it is an `error` with that bound's reason."""
+
+    header_block: Size = 64 * KIB  # of the mail, or of one of its parts: too_many_headers
+    headers: Count = 500  # fields in one block: too_many_headers
+    header: Size = 8 * KIB  # a longer field is passed over
+    parts: Count = 200  # too_many_parts
+    part_depth: Count = 20  # nested_too_deep
+    calendar: Size = MIB  # one calendar, decoded: too_large
+    properties: Count = 30_000  # lines of one calendar: too_many_properties
+    line: Size = 512 * KIB  # characters of one of them, unfolded: line_too_long
+    components: Count = 200  # of one mail, without alarms and time zones: too_many_components
+    component_depth: Count = 8  # nested_too_deep
+    attendees: Count = 5  # of a REPLY: too_many_attendees
+    counter_attendees: Count = 1_000  # of a COUNTER, which may list everybody: too_many_attendees
+    expansion: Count = 2_000  # steps to follow one recurrence rule: rule_too_costly
+
+
+class Retention(Section):
+    """How long things are kept, in seconds; None: for ever."""
+
+    mail: Duration | None = None  # the bytes of received mail
+    outcomes: Duration | None = None  # what was decided and why, and then the mail too
+    sent: Duration | None = None  # mail that was sent or has failed
+
+
 class Log(Section):
     format: Literal["text", "json"] = "text"
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -164,6 +205,7 @@ class Config(Section):
 
     organizers: Words[Organizer] = ()  # patterns; empty: any recipient is an organizer
     database: Database = Field(default="sqlite:///itipd.db", validate_default=True)
+    disk_reserve: Size = 64 * MIB  # free bytes that new mail leaves on the disk of an SQLite database
     drain_timeout: Duration = 10.0
     smtp: Smtp = Field(default_factory=Smtp)
     lmtp: Lmtp = Field(default_factory=Lmtp)
@@ -174,6 +216,8 @@ class Config(Section):
     identity: Identity = Field(default_factory=Identity)
     texts: Texts = Field(default_factory=Texts)
     readers: Readers = Field(default_factory=Readers)
+    limits: Limits = Field(default_factory=Limits)
+    retention: Retention = Field(default_factory=Retention)
     log: Log = Field(default_factory=Log)
 
     @model_validator(mode="before")
@@ -204,10 +248,44 @@ class Config(Section):
         return any(address in network for network in self.smtp.trusted_networks)
 
     @cached_property
+    def reading(self) -> ReadSettings:
+        """What reading a mail needs of the configuration: [limits] and [identity]."""
+        from itipd.itip.unfold import Limits as CalendarLimits
+        from itipd.mail.headers import MailLimits
+        from itipd.mail.reading import ReadSettings  # only who reads mail loads all that reads it
+
+        bounds = self.limits
+        mail = MailLimits(
+            header_block=bounds.header_block,
+            header=bounds.header,
+            headers=bounds.headers,
+            parts=bounds.parts,
+            depth=bounds.part_depth,
+            part=bounds.calendar,
+        )
+        calendar = CalendarLimits(
+            size=bounds.calendar,
+            lines=bounds.properties,
+            line=bounds.line,
+            components=STRUCTURE * bounds.components,
+            depth=bounds.component_depth,
+            attendees=bounds.attendees,
+            counter_attendees=bounds.counter_attendees,
+        )
+        return ReadSettings(
+            authserv_ids=self.identity.authserv_ids,
+            mail=mail,
+            calendar=calendar,
+            components=bounds.components,
+            steps=bounds.expansion,
+            dkim=self.identity.dkim == "on",
+        )
+
+    @cached_property
     def policy(self) -> Policy:
         """The policy as the core takes it: [policy], [identity] and the organizers."""
         return Policy(
-            **self.rules.model_dump(),
+            **self.rules.model_dump(exclude={"forward_to"}),
             aliases=self.identity.aliases,
             plus_tag=self.identity.plus_tag,
             organizers=self.organizers,

@@ -235,24 +235,30 @@ def test_a_multipart_without_a_boundary_is_no_calendar() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "names"),
+    ("raw", "names", "reason"),
     [
-        (HEAD + b"X: y\r\n" * 501 + b"\r\n", "500 headers"),
-        (HEAD + b"X: " + b"y\r\n " * 20_000 + b"\r\n\r\n", "header block"),
-        (b"a: " + b"b\n " * 3_000_000, "header block"),
-        (HEAD + multi("mixed", *[b"\r\nx"] * 201), "200 parts"),
-        (HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n" * 1_000_000, "200 parts"),
+        (HEAD + b"X: y\r\n" * 501 + b"\r\n", "500 headers", "too_many_headers"),
+        (HEAD + b"X: " + b"y\r\n " * 20_000 + b"\r\n\r\n", "header block", "too_many_headers"),
+        (b"a: " + b"b\n " * 3_000_000, "header block", "too_many_headers"),
+        (HEAD + multi("mixed", *[b"\r\nx"] * 201), "200 parts", "too_many_parts"),
+        (
+            HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n" * 1_000_000,
+            "200 parts",
+            "too_many_parts",
+        ),
         (
             HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--bc\r\n" * 1_000_000,
             "begin like a boundary",
+            "too_many_parts",
         ),
     ],
 )
-def test_mails_beyond_the_caps_are_refused_at_once(raw: bytes, names: str) -> None:
+def test_mails_beyond_the_caps_are_refused_at_once(raw: bytes, names: str, reason: str) -> None:
     """Too many headers, header bytes or parts: TooLarge that names the cap, in a fraction of a second."""
     began = time.perf_counter()
-    with pytest.raises(TooLarge, match=names):
+    with pytest.raises(TooLarge, match=names) as caught:
         found(raw)
+    assert caught.value.reason == reason
     assert time.perf_counter() - began < 0.5
 
 
@@ -266,8 +272,9 @@ def test_deep_nesting_is_refused() -> None:
         return HEAD + text
 
     assert calendars(nested(20)) == [ASCII.strip()]
-    with pytest.raises(TooLarge, match="20 deep"):
+    with pytest.raises(TooLarge, match="20 deep") as caught:
         found(nested(21))
+    assert caught.value.reason == "nested_too_deep"
 
 
 def test_a_calendar_over_the_size_is_a_fault_beside_the_others() -> None:

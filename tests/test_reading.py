@@ -128,7 +128,7 @@ def test_a_delivery_report_is_read() -> None:
 
 def test_no_calendar_part() -> None:
     """A mail without a calendar is no_action/not_calendar, also when it carries a winmail.dat."""
-    plain = REPLY.replace(b"text/calendar", b"text/foo")
+    plain = REPLY.replace(b"text/calendar", b"text/foo").replace(b"BEGIN:VCAL", b"Attached: BEGIN:VCAL")
     tnef = REPLY.replace(b"text/calendar", b"application/ms-tnef")
     assert reasons(read(plain)) == [Reason.NOT_CALENDAR]
     assert (reasons(read(tnef)), read(tnef).quirks) == ([Reason.NOT_CALENDAR], ("tnef",))

@@ -133,11 +133,10 @@ class Pools:
 
     async def get(self, config: Config) -> Readers:
         """The pool for `config`, started at its first use."""
-        from itipd.mail.reading import ReadSettings
         from itipd.readers import Readers
 
         quiet()
-        settings = ReadSettings(authserv_ids=config.identity.authserv_ids)
+        settings = config.reading
         readers = self._started.get(settings)
         if readers is None:
             count = self.count or config.readers.count

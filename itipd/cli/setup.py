@@ -17,6 +17,7 @@ TEMPLATE = """\
 # Whose mailbox this is: addresses, `*@meet.example.com`, or nothing: then any recipient is an organizer.
 organizers = []
 database = "sqlite:///itipd.db"  # or postgresql://user@host/name
+disk_reserve = "64 MiB"  # SQLite: with less free on its disk (or a 16th of it) new mail waits outside, 452
 drain_timeout = "10 s"  # what the daemon may take to finish after SIGTERM
 
 [smtp]  # mail for the organizers
@@ -57,11 +58,13 @@ stale_reply = "resend"  # an answer to an old revision: "resend" the current one
 delegation = "allow"  # or "forbid"
 location = "minor"  # is a new LOCATION a new SEQUENCE? "minor": no, "significant": yes
 freebusy = "off"  # who is told when the organizer is busy: nobody, "known" (who is or was a guest) or "any"
+# forward_to = "office@example.com"  # a person who also gets the mail that has no calendar in it, as it came
 
 [identity]
 aliases = {}  # { "b@home.example.net" = "b@example.com" }
 plus_tag = false  # true: b+tag@example.com is b@example.com
 authserv_ids = []  # whose Authentication-Results are believed: your own relay's
+dkim = "off"  # "on": DKIM signatures are checked here, with keys from DNS; needs the extra `dkim`
 tokens = "off"  # "on": each invitation asks for its answer at an address of its own
 
 [texts]
@@ -72,6 +75,26 @@ language = "en"  # of outgoing mails: cs, de, en, es, fr, ja or zh; "en-US" also
 # count = 2  # default: as many as there are processors, at most 4
 deadline = "5 s"
 memory = "512 MiB"
+
+[limits]  # what of one mail is read; beyond a bound it is kept, as an error with the reason that stands here
+header_block = "64 KiB"  # of the mail, or of one part: too_many_headers
+headers = 500  # fields of one block: too_many_headers
+header = "8 KiB"  # a longer field is passed over
+parts = 200  # too_many_parts
+part_depth = 20  # parts in parts: nested_too_deep
+calendar = "1 MiB"  # one calendar, decoded: too_large
+properties = 30000  # lines of one calendar: too_many_properties
+line = "512 KiB"  # characters of one of them: line_too_long
+components = 200  # of one mail, without alarms and time zones: too_many_components
+component_depth = 8  # components in components: nested_too_deep
+attendees = 5  # of a REPLY: too_many_attendees
+counter_attendees = 1000  # of a COUNTER, which may list everybody: too_many_attendees
+expansion = 2000  # steps to follow one recurrence rule: rule_too_costly
+
+[retention]  # how long things are kept, like "90 days"; without a time for ever
+# mail = "90 days"  # the bytes of received mail; what of it still waits for a person then has expired
+# outcomes = "1000 days"  # what was decided and why, and the mail itself
+# sent = "90 days"  # mail that was sent or has failed
 
 [log]
 format = "text"  # or "json"

@@ -24,7 +24,6 @@ from email.utils import format_datetime
 from functools import lru_cache
 
 from itipd.itip import contentlines
-from itipd.itip.model import clean
 from itipd.mail import languages, sentences, texts
 from itipd.mail.header_lines import header, mailbox, unstructured
 from itipd.mail.reply_token import with_organizer
@@ -97,10 +96,17 @@ def message_id(
     # The unit separator keeps ("a", "bc") and ("ab", "c") apart; no cleaned value contains it.
     parts = (organizer, uid, rid, method, str(sequence), recipient, created_at.isoformat(), cause)
     digest = hashlib.sha256("\x1f".join(parts).encode("utf-8", "backslashreplace")).digest()
+    return f"<{_base32(digest)}@{_domain(organizer)}>"
+
+
+def is_ours(message_id: str, organizer: str) -> bool:
+    """Whether a Message-ID has the form of those that this organizer's mails have."""
+    return message_id.endswith(f"@{_domain(organizer)}>") and re.fullmatch(r"<[a-z2-7]{26}@.*", message_id) is not None
+
+
+def _domain(organizer: str) -> str:
     domain = organizer.rpartition("@")[2]
-    if not re.fullmatch(r"[A-Za-z0-9.-]+", domain):
-        domain = "itipd.invalid"  # RFC 6761 §6.4: a domain that is nobody's
-    return f"<{_base32(digest)}@{domain}>"
+    return domain if re.fullmatch(r"[A-Za-z0-9.-]+", domain) else "itipd.invalid"  # RFC 6761 §6.4: nobody's
 
 
 def token(secret: bytes, message_id: str) -> str:
@@ -130,11 +136,12 @@ def compose(outgoing: Outgoing) -> bytes:
     calendar = _own_line(outgoing.calendar, outgoing.line) if outgoing.line is not None else outgoing.calendar
     if outgoing.reply_to is not None:
         calendar = with_organizer(calendar, outgoing.reply_to)
-    # Whatever differs from recipient to recipient stands in the head, or is a calendar of their own.
-    content = _content(replace(outgoing, recipient="", message_id="", calendar=calendar, line=None))
+    # What people read does not name the guests: it is the same for everybody who gets the same calendar but for them.
+    content = _content(replace(outgoing, recipient="", message_id="", line=None, reply_to=None))
+    encoded = content.calendar if calendar is outgoing.calendar else _base64(calendar)
     outer, inner = _boundaries(outgoing, calendar)
     headers = [
-        header("From", content.sender),  # RFC 6047 §2.3: the organizer's own address
+        header("From", mailbox(content.name, outgoing.reply_to or outgoing.organizer)),  # RFC 6047 §2.3
         header("To", outgoing.recipient),
         header("Subject", content.subject),
         header("Date", content.date),
@@ -156,10 +163,10 @@ def compose(outgoing: Outgoing) -> bytes:
             f"--{inner}\r\n",
             content.html,
             f"--{inner}\r\n",
-            _part(f"text/calendar; charset=utf-8; method={outgoing.method}", content.calendar),
+            _part(f"text/calendar; charset=utf-8; method={outgoing.method}", encoded),
             f"--{inner}--\r\n\r\n--{outer}\r\n",
             # Not text/calendar a second time: Outlook would show two meetings.
-            _part('application/ics; name="invite.ics"', content.calendar, 'attachment; filename="invite.ics"'),
+            _part('application/ics; name="invite.ics"', encoded, 'attachment; filename="invite.ics"'),
             f"--{outer}--\r\n",
         ]
     ).encode()
@@ -169,7 +176,7 @@ def compose(outgoing: Outgoing) -> bytes:
 class _Content:
     """What is the same for everybody who gets the same calendar: values of headers, whole parts, encoded calendar."""
 
-    sender: str
+    name: str
     subject: str
     date: str
     language: str
@@ -193,12 +200,12 @@ def _content(outgoing: Outgoing) -> _Content:
     organizer = f"{name} <{outgoing.organizer}>" if name else outgoing.organizer
     summary = facts.summary or texts.one_line(outgoing.summary, 255) or translate("(no title)")
     intro = translate(words.intro).format(organizer=name or outgoing.organizer)
-    table = texts.rows(facts, organizer, clean(outgoing.comment or "", texts.MAX_TEXT).strip(), language)
+    table = texts.rows(facts, organizer, texts.lines_of(outgoing.comment or "", texts.MAX_TEXT), language)
     footer = translate("Please answer with the buttons of your mail or calendar program.") if words.ask else ""
     plain = texts.plain(intro, table, facts.description, footer)
     html = texts.html(intro, table, facts.description, footer, language.tag)
     return _Content(
-        sender=mailbox(name, outgoing.reply_to or outgoing.organizer),
+        name=name,
         subject=unstructured(translate(words.subject).format(summary=summary)),
         date=format_datetime(outgoing.created_at),
         language=language.tag,
@@ -241,10 +248,16 @@ def _own_line(calendar: str, line: str) -> str:
     """`calendar` where every VEVENT and VTODO has `line` as its only ATTENDEE; alarms keep theirs."""
     if not line.upper().startswith(("ATTENDEE:", "ATTENDEE;")) or _CONTROL.search(line.replace("\t", " ")):
         raise ComposeError(f"line: found {line!r:.80}, expected one ATTENDEE content line")
-    folded = contentlines.fold(line).removesuffix("\r\n")
-    kept: list[str] = []
-    inside: list[str] = []
-    dropping, done = False, 0
+    pieces = _around(calendar)
+    if len(pieces) == 1:
+        raise ComposeError("calendar: found no VEVENT or VTODO for the ATTENDEE line, expected lines ended by CRLF")
+    return contentlines.fold(line).join(pieces)
+
+
+@lru_cache(maxsize=4)
+def _around(calendar: str) -> tuple[str, ...]:
+    """`calendar` without ATTENDEEs, cut at the end of every VEVENT and VTODO."""
+    pieces, kept, inside, dropping = list[str](), list[str](), list[str](), False
     for text in calendar.split("\r\n"):
         if text[:1] in (" ", "\t"):  # a folded line shares the fate of its head
             if not dropping:
@@ -257,14 +270,12 @@ def _own_line(calendar: str, line: str) -> str:
             inside.append(upper[6:])
         elif upper.startswith("END:") and inside:
             if own:
-                kept.append(folded)
-                done += 1
+                pieces.append("".join(f"{line}\r\n" for line in kept))
+                kept = []
             inside.pop()
         if not dropping:
             kept.append(text)
-    if not done:
-        raise ComposeError("calendar: found no VEVENT or VTODO for the ATTENDEE line, expected lines ended by CRLF")
-    return "\r\n".join(kept)
+    return (*pieces, "\r\n".join(kept))
 
 
 def _boundaries(outgoing: Outgoing, calendar: str) -> tuple[str, str]:

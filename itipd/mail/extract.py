@@ -1,26 +1,41 @@
 """The calendar parts of a mail, wherever they are in it (RFC 6047 §2.4; rules.md §1).
 
-Every part that calls itself a calendar counts, at any depth; a message inside the mail never does. Where there is none,
-Outlook's winmail.dat may hold an answer. The parts come out as UTF-8, identical ones once. It never raises anything but
-`TooLarge`, and never looks inside a calendar.
+Every part that calls itself a calendar counts, at any depth, also inside an opaque signature; a message inside the mail
+never does. Where there is none, Outlook's winmail.dat may hold an answer. The parts come out as UTF-8, identical ones
+once. It never raises anything but `TooLarge`, and never looks inside a calendar.
 """
 
 from __future__ import annotations
 
+import binascii
+import re
 from dataclasses import dataclass
 
-from itipd.itip.model import Fault
+from itipd.itip.model import Fault, clean
 from itipd.itip.outcomes import Outcome, Reason
-from itipd.mail import tnef
+from itipd.mail import cms, tnef
 from itipd.mail.evidence import from_address
 from itipd.mail.headers import Headers, MailLimits, TooLarge, codec
 from itipd.mail.mime import Leaf, body, leaves
 
 __all__ = ["Extracted", "MailLimits", "Part", "TooLarge", "extract", "plain_text", "wire"]
 
-_CALENDAR_TYPES = frozenset({"text/calendar", "application/ics", "text/x-vcalendar", "application/x-ics"})
+_CALENDAR_TYPES = frozenset(
+    {"text/calendar", "text/vcalendar", "text/x-vcalendar", "text/x-icalendar", "text/x-calendar", "text/ics"}
+    | {"application/ics", "application/x-ics", "application/icalendar", "application/x-extension-ics"}
+    | {"application/calendar", "application/x-vcalendar"}
+)
+_CALENDAR_NAMES = (".ics", ".vcs", ".ical", ".icalendar")
+_BEGIN = b"BEGIN:VCALENDAR"
+_MESSAGES = frozenset({"message/rfc822", "message/global"})
 _TNEF_TYPES = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
+_SMIME_TYPES = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+_PGP = "application/pgp-encrypted"
+_WRAPPED = 3  # signatures inside each other: signed, encrypted, signed again (RFC 2634 §1.1)
+_EQUALS = re.compile(rb";[A-Za-z-]{1,40}=(3D)?")
 _BYTE_MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+ENCRYPTED = "encrypted"
+"""The quirk of a mail with something in it that only somebody with a key can read."""
 _TEXT_LIMIT = 16_384
 """Bytes of text/plain that are looked at for the person's own words."""
 
@@ -43,6 +58,7 @@ class Extracted:
     faults: tuple[Fault, ...] = ()
     text: str = ""  # the first text/plain that is no attachment
     quirks: tuple[str, ...] = ()
+    forwarded: bytes = b""  # the first message inside the mail, which is looked at and never believed
 
 
 def wire(raw: bytes) -> bytes:
@@ -64,33 +80,69 @@ def extract(raw: bytes, limits: MailLimits) -> Extracted:
     faults: dict[Fault, None] = {}
     text = ""
     plain = False
-    winmail: list[Leaf] = []
-    for leaf in found:
+    forwarded = b""
+    winmail: list[tuple[bytes, Leaf]] = []
+    wrapped = 0
+    waiting = [(raw, leaf) for leaf in found]
+    for raw, leaf in waiting:  # grows while it is gone through
         kind = leaf.type
         if kind.startswith("message/"):
+            if kind in _MESSAGES and not forwarded:
+                forwarded = body(raw, leaf)[0]
             continue  # hardening §8: a message inside the mail is never believed
-        if kind in _CALENDAR_TYPES or leaf.filename.endswith(".ics"):
+        filename = leaf.filename
+        if kind in _CALENDAR_TYPES or filename.endswith(_CALENDAR_NAMES):
             if leaf.end - leaf.start > limits.part * 2:
                 faults[_too_large(leaf.end - leaf.start, limits)] = None
                 continue
             data, lie = body(raw, leaf)
             data, odd = _utf8(data, leaf.params.get("charset", ""))
+            if b"=3D" in data and _undecoded(data):
+                data, lie = binascii.a2b_qp(data), True
             if len(data) > limits.part:
                 faults[_too_large(len(data), limits)] = None
                 continue
             quirks += ["encoding"] * lie + ["charset"] * odd
-            _keep(parts, data, leaf.params.get("method", "").strip().upper()[:64] or None)
+            _keep(parts, data, clean(leaf.params.get("method", ""), 64).strip().upper() or None)
         elif kind == "text/plain" and not plain and not leaf.attached:
             plain = True
             text = plain_text(raw, leaf)
-        elif kind in _TNEF_TYPES or leaf.filename == "winmail.dat":
-            winmail.append(leaf)
+        elif kind in _TNEF_TYPES or filename == "winmail.dat":
+            winmail.append((raw, leaf))
+        elif kind in _SMIME_TYPES or filename == "smime.p7m":
+            data, _ = body(raw, leaf)
+            inner = cms.signed_content(data)
+            if inner is not None and wrapped < _WRAPPED:
+                wrapped += 1
+                quirks.append("opaque_signed")
+                waiting += _opened(wire(inner), limits)
+            elif cms.is_encrypted(data):
+                quirks.append(ENCRYPTED)
+        elif kind == _PGP:
+            quirks.append(ENCRYPTED)  # RFC 3156 §4
+    if not parts and not faults:
+        for raw, leaf in waiting:  # a list server or a gateway may have taken the type away
+            known = leaf.type in _TNEF_TYPES or leaf.type.startswith("message/")
+            if known or leaf.end - leaf.start > limits.part * 2:
+                continue
+            data, _ = body(raw, leaf)
+            if data[:256].lstrip()[: len(_BEGIN)].upper() == _BEGIN and len(data) <= limits.part:
+                quirks.append("undeclared_calendar")
+                text = "" if leaf.type == "text/plain" else text
+                _keep(parts, _utf8(data, leaf.params.get("charset", ""))[0], None)
     if winmail and not parts:
         quirks.append("tnef")
-        answer = tnef.calendar(body(raw, winmail[0])[0], from_address(headers))
+        answer = tnef.calendar(body(*winmail[0])[0], from_address(headers))
         if answer is not None:
             _keep(parts, answer, None)
-    return Extracted(headers, start, tuple(parts.values()), tuple(faults), text, tuple(dict.fromkeys(quirks)))
+    return Extracted(
+        headers, start, tuple(parts.values()), tuple(faults), text, tuple(dict.fromkeys(quirks)), forwarded
+    )
+
+
+def _opened(inner: bytes, limits: MailLimits) -> list[tuple[bytes, Leaf]]:
+    """The leaves of what was signed, a MIME entity of its own (RFC 8551 §3.1)."""
+    return [(inner, leaf) for leaf in leaves(inner, limits)[2]]
 
 
 def _keep(parts: dict[bytes, Part], data: bytes, method: str | None) -> None:
@@ -123,6 +175,12 @@ def _utf8(data: bytes, charset: str) -> tuple[bytes, bool]:
         except UnicodeDecodeError:
             return data, True
     return data, name != "utf-8"  # valid UTF-8 by accident is next to impossible
+
+
+def _undecoded(data: bytes) -> bool:
+    """Whether quoted-printable is left in a calendar: by the equals signs of its parameters, all and several."""
+    signs = _EQUALS.findall(data)
+    return len(signs) > 1 and all(signs)
 
 
 def plain_text(raw: bytes, leaf: Leaf) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import binascii
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from itipd.itip.model import clean
+from itipd.itip.outcomes import Reason
 
 # Possessive quantifiers throughout: nothing here can backtrack.
 _LINES = rb"[!-9;-~]++[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+(?:\n|\Z)"
@@ -27,6 +28,7 @@ _ADDRESSES = re.compile(r"""\"(?:[^\"\\]|\\.)*+\"|\([^()]*+\)|<([^<>]*+)>|([^\s,
 _MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, 1)}
 _ZONES = {"edt": -4, "est": -5, "cdt": -5, "cst": -6, "mdt": -6, "mst": -7, "pdt": -7, "pst": -8}  # RFC 5322 §4.3
+_DAY = 24 * 60  # minutes
 
 _CODECS = {
     **{f"iso-8859-{number}": f"iso8859-{number}" for number in (*range(1, 12), 13, 14, 15, 16)},
@@ -51,7 +53,11 @@ _CODECS = {
 
 
 class TooLarge(ValueError):  # noqa: N818 - it names what the mail is
-    """The mail has more headers, parts or nesting than is read; the text says which and how many."""
+    """The mail has more headers, parts or nesting than is read: `reason` says of which, the text how many are."""
+
+    def __init__(self, text: str, reason: Reason) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +96,12 @@ class Headers:
 
     def count(self, name: bytes) -> int:
         """How many fields `name` there are."""
-        return sum(found == name for found, _ in self.fields) if name in self._top else 0
+        return [found for found, _ in self.fields].count(name) if name in self._top else 0
 
     @property
     def long(self) -> bool:
         """Whether a field is over the limit and therefore not read."""
-        return any(len(body) > self.limit for _, body in self.fields)
+        return max([len(body) for _, body in self.fields], default=0) > self.limit
 
 
 def scan(raw: bytes, start: int, end: int, limits: MailLimits) -> tuple[Headers, int]:
@@ -107,10 +113,11 @@ def scan(raw: bytes, start: int, end: int, limits: MailLimits) -> tuple[Headers,
     match = _BLOCK.match(raw, start, min(end, start + limits.header_block + 1))
     stop = match.end() if match else start
     if stop - start > limits.header_block:
-        raise TooLarge(f"the mail has a header block of more than {limits.header_block} bytes")
+        detail = f"the mail has a header block of more than {limits.header_block} bytes"
+        raise TooLarge(detail, Reason.TOO_MANY_HEADERS)
     fields = [(name.lower(), body) for name, body in _FIELD.findall(raw, start, stop)]
     if len(fields) > limits.headers:
-        raise TooLarge(f"the mail has more than {limits.headers} headers in one block")
+        raise TooLarge(f"the mail has more than {limits.headers} headers in one block", Reason.TOO_MANY_HEADERS)
     if raw.startswith(b"\r\n", stop):
         stop += 2
     elif raw.startswith(b"\n", stop):
@@ -164,9 +171,9 @@ def date(text: str) -> datetime | None:
         return None
     day, month, year, hour, minute, second, zone = match.groups()
     years = int(year) + (0 if len(year) == 4 else 2000 if int(year) < 50 else 1900)
-    offset = timedelta(hours=_ZONES.get((zone or "").lower(), 0))
+    minutes = 60 * _ZONES.get((zone or "").lower(), 0)  # ahead of UTC
     if zone and zone[0] in "+-":
-        offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:])) * (-1 if zone[0] == "-" else 1)
+        minutes = (int(zone[1:3]) * 60 + int(zone[3:])) * (-1 if zone[0] == "-" else 1)
     try:
         local = datetime(
             years,
@@ -175,11 +182,11 @@ def date(text: str) -> datetime | None:
             int(hour),
             int(minute),
             min(int(second or 0), 59),  # a leap second
-            tzinfo=timezone(offset),
+            tzinfo=UTC,
         )
     except (ValueError, KeyError):
         return None
-    return local.astimezone(UTC) if 1970 <= years <= 2200 else None
+    return local - timedelta(minutes=minutes) if 1970 <= years <= 2200 and abs(minutes) < _DAY else None
 
 
 def addresses(text: str) -> list[str]:

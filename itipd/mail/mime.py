@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from urllib.parse import unquote_to_bytes
 
+from itipd.itip.outcomes import Reason
 from itipd.mail.headers import Headers, MailLimits, TooLarge, codec, decoded, scan
 
 _TYPE = re.compile(r"\s*([\w.+-]+/[\w.+-]+)", re.ASCII)
 _PARAM = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^;]*))')
 _TOKEN = re.compile(r"[\w-]+", re.ASCII)
 _NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/=\s]")
+_BASE64 = bytes(octet for octet in range(256) if not _NO_BASE64.match(bytes([octet])))
 _ESCAPED = re.compile(r"\\(.)")
 _BASE64_CALENDAR = b"QkVHSU46VkNBTEVOREFS"  # BEGIN:VCALENDAR
 
@@ -27,7 +31,7 @@ class Leaf:
     """A part that is no multipart. The body is raw[start:end], still in its transfer encoding."""
 
     type: str  # lower-case type/subtype
-    params: dict[str, str]  # of Content-Type, names in lower case
+    params: Mapping[str, str]  # of Content-Type, names in lower case
     headers: Headers
     start: int
     end: int
@@ -70,14 +74,14 @@ def leaves(raw: bytes, limits: MailLimits) -> tuple[Headers, int, list[Leaf]]:
             found.append(Leaf(kind, params, headers, body, end))
             continue
         if depth >= limits.depth:
-            raise TooLarge(f"the mail has parts nested more than {limits.depth} deep")
+            raise TooLarge(f"the mail has parts nested more than {limits.depth} deep", Reason.NESTED_TOO_DEEP)
         inner = "message/rfc822" if kind == "multipart/digest" else "text/plain"  # RFC 2046 §5.1.5
         children = []
         for first, last in _split(raw, body, end, boundary, limits):
             part, offset = scan(raw, first, last, limits)
             children.append((part, offset, last, depth + 1, inner))
         if count + len(waiting) + len(children) > limits.parts:
-            raise TooLarge(f"the mail has more than {limits.parts} parts")
+            raise TooLarge(f"the mail has more than {limits.parts} parts", Reason.TOO_MANY_PARTS)
         waiting.extend(reversed(children))
     return top, top_body, found
 
@@ -104,18 +108,24 @@ def _split(raw: bytes, start: int, end: int, boundary: bytes, limits: MailLimits
         else:
             missed += 1
             if missed > 1000:
-                raise TooLarge("the mail has more than 1000 lines that only begin like a boundary")
+                detail = "the mail has more than 1000 lines that only begin like a boundary"
+                raise TooLarge(detail, Reason.TOO_MANY_PARTS)
             at = raw.find(mark, line_end, end)
     if 0 <= opened < end:
         ranges.append((opened, end))  # the closing delimiter is missing
     return ranges
 
 
-def parameters(field: str) -> dict[str, str]:
+def parameters(field: str) -> Mapping[str, str]:
     """The parameters of a Content-Type or Content-Disposition; RFC 2231's pieces and charsets are put together."""
-    params: dict[str, str] = {}
     if ";" not in field:
-        return params
+        return {}
+    # All but the boundaries are the same few in the mails of one program.
+    return _remembered(field) if len(field) <= 256 else _parameters(field)
+
+
+def _parameters(field: str) -> Mapping[str, str]:
+    params: dict[str, str] = {}
     pieces: dict[str, list[tuple[int, bool, str]]] = {}
     for match in islice(_PARAM.finditer(field), 64):
         name, quoted, token = match.groups("")
@@ -140,6 +150,9 @@ def parameters(field: str) -> dict[str, str]:
     return params
 
 
+_remembered = lru_cache(maxsize=512)(_parameters)
+
+
 def body(raw: bytes, leaf: Leaf) -> tuple[bytes, bool]:
     """The leaf's content with its transfer encoding undone (RFC 2045 §6), and whether that encoding was a lie."""
     data = raw[leaf.start : leaf.end]
@@ -158,7 +171,7 @@ def body(raw: bytes, leaf: Leaf) -> tuple[bytes, bool]:
 
 
 def _base64(data: bytes) -> bytes:
-    odd = _NO_BASE64.search(data)
+    odd = _NO_BASE64.search(data) if data.translate(None, _BASE64) else None
     if odd is not None:  # a gateway's footer: without its line, the rest of the part is none of the sender's
         data = data[: data.rfind(b"\n", 0, odd.start()) + 1] or data
     try:

@@ -36,8 +36,7 @@ _CUT = re.compile(
     r"(?:on|am|le|el|il|op|em|den|dnia) .{6,200}"
     r"(?:wrote|schrieb|écrit|escribió|scritto|schreef|escreveu|skrev|pisze)\b.{0,120}:$|"
     r"(?:caution|warning|achtung|attention)\s?:.*\bextern|(?:confidential|disclaimer|haftungsausschluss)\b|"
-    r"(?:this|the information|diese|ce message|este) .{0,80}(?:confidential|vertraulich|confidentiel)|"
-    r".*calendar\.google\.com|~~//~~"
+    r"(?:this|the information|diese|ce message|este) .{0,80}(?:confidential|vertraulich|confidentiel)|~~//~~"
 )
 # A line that a device or a service adds.
 _ADVERT = re.compile(
@@ -79,7 +78,7 @@ def _paragraphs(text: str) -> list[str]:
     for raw in clean(text.replace("\r\n", "\n").replace("\r", "\n"), len(text)).split("\n"):
         line = raw.strip(" \t\u00a0\u200b\ufeff")
         lower = line.lower()
-        if _CUT.match(lower):
+        if _CUT.match(lower) or "calendar.google.com" in lower:
             break
         if line.startswith(">"):
             if found[-1] and found[-1][-1].endswith(":"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,10 +19,11 @@ from itipd.itip.incoming import incoming
 from itipd.itip.model import Evidence, Fault, Incoming, Message, Report, clean
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.read import read
+from itipd.itip.rrule import STEPS_ALLOWED
 from itipd.mail import bounce_text, tnef
 from itipd.mail.bounce import bounce, schedule_status
-from itipd.mail.evidence import evidence
-from itipd.mail.extract import Extracted, MailLimits, Part, TooLarge, extract, wire
+from itipd.mail.evidence import evidence, is_stamped
+from itipd.mail.extract import ENCRYPTED, Extracted, MailLimits, Part, TooLarge, extract, wire
 from itipd.mail.headers import Headers, addresses, decoded, scan
 from itipd.mail.note import own_words
 
@@ -29,8 +31,7 @@ _TRACE = frozenset({b"received", b"return-path", b"delivered-to", b"x-original-t
 _TO = (b"to", b"cc", b"delivered-to")
 _LIMITS = MailLimits()
 _ANY_COUNT = replace(_LIMITS, headers=_LIMITS.header_block)
-_MOST = 200  # components of one mail that are decided: a series and all its overrides, with room
-_MOST_DECISIONS = 1000  # of one mail: its components for all its recipients
+_RECIPIENTS = 5  # for whom all components of a mail are decided; for more, fewer are
 _SUBMITTED = 32 << 20  # bytes of the organizer's own calendar: 10,000 ATTENDEEs are more than a stranger may send
 
 
@@ -39,7 +40,11 @@ class ReadSettings:
     """What of the configuration reading needs; goes to the reader processes once, at their start."""
 
     authserv_ids: tuple[str, ...] = ()  # whose Authentication-Results are believed; "" is Exchange's, which has no id
-    max_part: int = _LIMITS.part  # bytes of one calendar
+    mail: MailLimits = _LIMITS
+    calendar: Limits = Limits()
+    components: int = 200  # of one mail that are decided: a series and all its overrides, with room
+    steps: int = STEPS_ALLOWED  # to follow one recurrence rule
+    dkim: bool = False  # our own door says of each mail whether a signature holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ def read_mail(
     try:
         return _read(raw, sender, len(recipients), submission, settings, trusted)
     except TooLarge as error:
-        fault = Fault(Outcome.ERROR, Reason.TOO_LARGE, detail=str(error))
+        fault = Fault(Outcome.ERROR, error.reason, detail=str(error))
     except MemoryError:
         raise
     except Exception as error:  # whatever a parser raises on hostile input (hardening §5, §6) is the mail's fault
@@ -111,7 +116,8 @@ def digest(data: bytes, headers: Headers, body: int) -> bytes:
     `data` is the mail as `wire` gives it, `body` the offset of its body. Empty lines at the end do not count.
     """
     end = max(len(data.rstrip(b"\r\n")), body)
-    kept = [b"%b:%b" % field for field in headers.fields if field[0] not in _TRACE]
+    fields = headers.fields[1:] if is_stamped(headers) else headers.fields
+    kept = [b"%b:%b" % field for field in fields if field[0] not in _TRACE]
     state = hashlib.blake2b(b"\n".join(kept), digest_size=16)
     state.update(memoryview(data)[body:end])
     return state.digest()
@@ -126,7 +132,7 @@ def pack(raw: bytes) -> bytes:
 
 def _read(raw: bytes, sender: str, recipients: int, submission: bool, settings: ReadSettings, trusted: bool) -> Reading:
     data = wire(raw)
-    limits = _LIMITS if settings.max_part == _LIMITS.part else replace(_LIMITS, part=settings.max_part)
+    limits = settings.mail
     if submission:
         limits = replace(limits, part=max(limits.part, _SUBMITTED))
     found = extract(data, limits)
@@ -136,17 +142,17 @@ def _read(raw: bytes, sender: str, recipients: int, submission: bool, settings: 
     if submission:
         own, messages = _incoming(found.parts)
     else:
-        messages = _messages(found.parts, Limits(size=limits.part)) or _reports(data, headers, sender)
+        messages = _messages(found.parts, settings.calendar) or _reports(data, headers, sender, limits)
     messages += found.faults
-    most = min(_MOST, _MOST_DECISIONS // max(recipients, 1) or 1)
+    most = min(settings.components, settings.components * _RECIPIENTS // max(recipients, 1) or 1)
     if len(messages) > most and not own:  # each costs a decision, and the others wait for all of them
         detail = f"{len(messages)} components for {recipients} recipients, at most {most} are decided"
-        messages = (Fault(Outcome.ERROR, Reason.TOO_LARGE, detail=detail),)
+        messages = (Fault(Outcome.ERROR, Reason.TOO_MANY_COMPONENTS, detail=detail),)
     if not messages and not own:
-        messages = (Fault(Outcome.NO_ACTION, Reason.NOT_CALENDAR, detail=_seen(found)),)
+        messages = (Fault(Outcome.NO_ACTION, Reason.NOT_CALENDAR, detail=_seen(found, settings)),)
     subject = decoded(headers.first(b"subject"))
     wordless = any(isinstance(message, Message) and not message.comment for message in messages)
-    proof = evidence(headers, sender, settings.authserv_ids, trusted=trusted)
+    proof = evidence(headers, sender, settings.authserv_ids, trusted=trusted, dkim=settings.dkim)
     return Reading(
         message_id=_message_id(headers),
         from_header=decoded(headers.first(b"from")),
@@ -182,13 +188,13 @@ def _messages(parts: Sequence[Part], limits: Limits) -> tuple[Message | Fault, .
     return tuple(once.values())
 
 
-def _reports(data: bytes, headers: Headers, sender: str) -> tuple[Report, ...]:
+def _reports(data: bytes, headers: Headers, sender: str, limits: MailLimits) -> tuple[Report, ...]:
     """The mail as a delivery report; what it returned of our own mail is looked at, never believed."""
     head = data[:65536].lower()
     guess = bounce_text.likely(headers, sender, len(data))
     if not guess and b"delivery-status" not in head and b"x-failed-recipients" not in head:
         return ()
-    found = bounce(data, guess=guess)
+    found = bounce(data, limits, guess=guess)
     if found is None:
         return ()
     return tuple(
@@ -226,12 +232,27 @@ def _malformed(error: Exception) -> Fault:
     return Fault(Outcome.ERROR, Reason.MALFORMED, detail=clean(f"{type(error).__name__}: {error}", 256))
 
 
-def _seen(found: Extracted) -> str:
+def _seen(found: Extracted, settings: ReadSettings) -> str:
+    """Why there is nothing to decide in a mail; what it forwards is shown and not believed (rules.md §2.1)."""
+    if found.forwarded:
+        return _forwarded(found.forwarded, settings)
+    if ENCRYPTED in found.quirks:
+        return "the mail is encrypted (S/MIME or OpenPGP), and there is no key here to read it with"
     if "tnef" not in found.quirks:
         return "no calendar part in the mail"
     if not tnef.available():
         return "found a winmail.dat, which is only opened with the extra: pip install 'itipd[tnef]'"
     return "found a winmail.dat with no answer to a meeting in it"
+
+
+def _forwarded(mail: bytes, settings: ReadSettings) -> str:
+    shown = ""
+    with suppress(TooLarge):
+        for message in _messages(extract(wire(mail.lstrip(b"\r\n")), settings.mail).parts, settings.calendar)[:1]:
+            if isinstance(message, Message):
+                who = ", ".join(f"{one.address} {one.one('PARTSTAT') or ''}".strip() for one in message.attendees[:5])
+                shown = clean(f" ({message.method} {message.uid[:80]} {who}".rstrip(), 300) + ")"
+    return f"no calendar part in the mail; a message that it forwards{shown} is not believed"
 
 
 def _message_id(headers: Headers) -> str:

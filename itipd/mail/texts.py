@@ -16,7 +16,7 @@ from unicodedata import east_asian_width
 
 from itipd.itip import timezones
 from itipd.itip.contentlines import Component, Line
-from itipd.itip.model import Moment, clean
+from itipd.itip.model import Moment
 from itipd.mail.languages import Language, marked
 
 EVERY = {
@@ -73,7 +73,7 @@ def facts(calendar: Component, language: Language) -> Facts:
         more=max(0, len(ordered) - MAX_DATES),
         repeats=repeats(main, zones, language),
         location=one_line(main.text("LOCATION") or "", 255),
-        description=clean(main.text("DESCRIPTION") or "", MAX_TEXT).strip(),
+        description=lines_of(main.text("DESCRIPTION") or "", MAX_TEXT),
         cancelled=(main.text("STATUS") or "").upper() == "CANCELLED",
         task=main.name == "VTODO",
         free=free,
@@ -87,6 +87,11 @@ def _period(start: str, end: str) -> Component:
 def one_line(text: str, limit: int) -> str:
     """`text` on one line, every run of white space one blank, without what cannot be seen, cut at `limit`."""
     return _UNSEEN.sub("", " ".join(text.split()))[:limit]
+
+
+def lines_of(text: str, limit: int) -> str:
+    """`text` with its lines but without what cannot be seen, cut at `limit`: what it turns must not turn our words."""
+    return "\n".join(_UNSEEN.sub("", line) for line in text[:limit].replace("\t", " ").split("\n")).strip()
 
 
 def when(component: Component, zones: Mapping[str, Component], language: Language) -> str:
