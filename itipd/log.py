@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 LONGEST = 256  # characters of one value
 _BARE = re.compile(r"[^\s\"\\]+")
+# Fields of printable ASCII, which stand in the line as they are.
+_HARMLESS = re.compile(rf"(?:[a-z]++=[!#-\[\]-~]{{1,{LONGEST}}}(?: |\Z))++")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 Event = MutableMapping[str, Any]
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+_lines: TextIO | None = None  # where lines of text go, past structlog, which costs more than the line
 
 
 def configure(form: str = "text", level: str = "info", stream: TextIO | None = None) -> None:
@@ -40,25 +43,43 @@ def configure(form: str = "text", level: str = "info", stream: TextIO | None = N
         logger_factory=lambda *_: structlog.WriteLogger(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
+    global _lines
+    _lines = (stream or sys.stderr) if form == "text" and _LEVELS[level] <= logging.INFO else None
 
 
 def message(mail: Mail, decision: Decision, *, journal: int, message_id: str, seconds: float) -> None:
     """The one line of one component of `mail`: `journal` is its id, `seconds` how long it took to the commit."""
-    log.info(
-        "",
-        mail=journal,
-        client=mail.client or None,
-        **{"from": mail.sender or "<>"},
-        rcpt=",".join(mail.recipients),
-        msgid=message_id,
-        uid=decision.uid,
-        method=decision.method,
-        attendee=decision.attendee,
-        partstat=decision.partstat,
-        outcome=decision.outcome.value,
-        reason=decision.reason.value,
-        ms=round(seconds * 1000, 1),
-    )
+    fields = {
+        "mail": journal,
+        "client": mail.client or None,
+        "from": mail.sender or "<>",
+        "rcpt": ",".join(mail.recipients),
+        "msgid": message_id,
+        "uid": decision.uid,
+        "method": decision.method,
+        "attendee": decision.attendee,
+        "partstat": decision.partstat,
+        "outcome": decision.outcome.value,
+        "reason": decision.reason.value,
+        "ms": round(seconds * 1000, 1),
+    }
+    if _lines is not None:
+        shown = [f"{key}={value}" for key, value in fields.items() if value is not None]
+        line = " ".join(shown)
+        # A blank in a value would make two fields of it.
+        if _HARMLESS.fullmatch(line) and line.count(" ") == len(shown) - 1:
+            _lines.write(line + "\n")
+            _lines.flush()
+            return
+    log.info("", **fields)
+
+
+def fault(event: str, error: BaseException, **words: Any) -> None:
+    """A fault of ours: with its trace, unless it says of itself that it was foreseen (a full disk, a busy database)."""
+    if getattr(error, "foreseen", False):
+        log.error(event, **words, error=str(error))
+    else:
+        log.error(event, **words, exc_info=error)
 
 
 def _fields(event: Event) -> dict[str, Any]:

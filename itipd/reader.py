@@ -12,13 +12,14 @@ import pickle
 import resource
 import signal
 import socket
-import struct
 from dataclasses import dataclass
 
 from itipd import memory
+from itipd.itip import rrule
 from itipd.mail.reading import ReadSettings, read_mail
+from itipd.reader_frame import LENGTH, answer, framed, requested
 
-LENGTH = struct.Struct(">I")
+LARGE = 1 << 20  # bytes of a mail
 MEMORY_ERROR = 70
 """Exit status after a mail that wanted more memory than allowed."""
 
@@ -32,14 +33,13 @@ class Start:
     memory: int  # bytes of address space
 
 
-def frame(content: object) -> bytes:
-    """`content` pickled, behind its length. Only ever read by the other end of our own socket."""
-    data = pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
-    return LENGTH.pack(len(data)) + data
+def opening(start: Start) -> bytes:
+    """The first frame."""
+    return framed(pickle.dumps(start, pickle.HIGHEST_PROTOCOL))
 
 
 def serve(door: socket.socket) -> None:
-    """Read mails until the other end closes. A frame in: (raw, sender, recipients, submission, trusted)."""
+    """Read mails until the other end closes."""
     buffer = bytearray()
     start: Start | None = None
     while chunk := door.recv(1 << 18):
@@ -50,16 +50,20 @@ def serve(door: socket.socket) -> None:
             end = at + LENGTH.size + size
             if len(buffer) < end:
                 break
-            with memoryview(buffer) as view, view[at + LENGTH.size : end] as content:
-                given = pickle.loads(content)  # noqa: S301 - our own parent wrote it; the mail in it is only bytes
+            with memoryview(buffer) as view:  # a slice of the buffer itself would be one more copy
+                content = bytes(view[at + LENGTH.size : end])
             at = end
+            if size > LARGE:  # not kept a second time while it is read
+                del buffer[:at]
+                at = 0
             if start is None:
-                start = given
+                start = pickle.loads(content)  # noqa: S301 - our own parent wrote it
+                rrule.EFFORT.steps = start.settings.steps
                 limit = (start.memory, start.memory)
                 resource.setrlimit(resource.RLIMIT_AS, limit)
-                door.sendall(frame(None))  # ready
+                door.sendall(framed(b"ready"))
                 continue
-            raw, sender, recipients, submission, trusted = given
+            raw, sender, recipients, submission, trusted = requested(content)
             # Should the parent die while a mail spins here, nobody else would end this process.
             signal.setitimer(signal.ITIMER_REAL, 2 * start.deadline + 1)
             reading = read_mail(
@@ -70,7 +74,7 @@ def serve(door: socket.socket) -> None:
                 settings=start.settings,
                 trusted=trusted,
             )
-            door.sendall(frame(reading))  # at once: the parent knows from it which mail is next
+            door.sendall(answer(reading))  # at once: the parent knows from it which mail is next
         del buffer[:at]
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -82,6 +86,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold mails
     memory.give_back()
+    memory.settle()
     try:
         with contextlib.suppress(ConnectionError), socket.socket(fileno=os.dup(0)) as door:
             serve(door)

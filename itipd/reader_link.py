@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from itipd.mail.reading import Reading
-from itipd.reader import LENGTH
+from itipd.reader_frame import LENGTH
 
 
 class ReadersError(RuntimeError):
@@ -67,7 +67,8 @@ class Link(asyncio.Protocol):
             end = at + LENGTH.size + size
             if len(self.buffer) < end:
                 break
-            content = bytes(self.buffer[at + LENGTH.size : end])
+            with memoryview(self.buffer) as view:  # a slice of the buffer itself would be one more copy
+                content = bytes(view[at + LENGTH.size : end])
             at = end
             if self.ready.done():
                 self.answered(self, content)

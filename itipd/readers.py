@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import pickle
 import socket
 import sys
 from collections import deque
@@ -19,7 +18,8 @@ from typing import Any
 from itipd.itip.model import Fault
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.mail.reading import Reading, ReadSettings, faulty
-from itipd.reader import MEMORY_ERROR, Start, frame
+from itipd.reader import MEMORY_ERROR, Start, opening
+from itipd.reader_frame import answered, request
 from itipd.reader_link import Job, Link, ReadersError, popen
 
 __all__ = ["COMMAND", "ReadSettings", "Readers", "ReadersError", "Reading"]
@@ -29,7 +29,7 @@ WINDOW = 16  # mails in flight at one reader: enough to keep it busy, few enough
 PATIENCE = 0.1  # seconds with one mail after which those behind it go to another reader
 TICK = 0.05  # seconds between two looks at the clock, while there are mails
 STARTUP = 30.0  # seconds for a process to be ready
-LARGE = 1 << 18  # bytes of a Reading that is unpickled in a thread, so that the event loop goes on
+LARGE = 1 << 18  # bytes of a Reading that is taken apart in a thread, so that the event loop goes on
 
 
 class Readers:
@@ -80,8 +80,8 @@ class Readers:
         """
         if self._stopping.is_set():
             raise ReadersError("the reader processes are stopped")
-        request = frame((raw, sender, tuple(recipients), submission, trusted))
-        job = Job(raw, sender, request, self.loop.create_future())
+        wanted = request(raw, sender, recipients, submission=submission, trusted=trusted)
+        job = Job(raw, sender, wanted, self.loop.create_future())
         self._waiting.append(job)
         self._schedule()
         return await job.future
@@ -113,9 +113,9 @@ class Readers:
             reader.slow = False
         if job is not None and not job.future.done():
             if len(content) < LARGE:
-                job.future.set_result(pickle.loads(content))  # noqa: S301 - our own process wrote it
+                job.future.set_result(answered(content))
             else:
-                self._spawn(_unpickle(job, content))
+                self._spawn(_take_apart(job, content))
         if self._waiting:
             self._schedule()
         elif not reader.jobs and len(self._readers) > self._count:
@@ -187,7 +187,7 @@ class Readers:
         self._alive.add(reader)
         try:
             await self.loop.connect_accepted_socket(lambda: reader, ours)
-            reader.send(frame(self._start))
+            reader.send(opening(self._start))
             await asyncio.wait_for(reader.ready, STARTUP)
             if reader.closed.done():
                 raise ReadersError("a reader process ended as soon as it was ready")
@@ -257,8 +257,8 @@ async def _give_up(job: Job, detail: str) -> None:
         job.future.set_result(reading)
 
 
-async def _unpickle(job: Job, content: bytes) -> None:
-    reading: Reading = await asyncio.to_thread(pickle.loads, content)
+async def _take_apart(job: Job, content: bytes) -> None:
+    reading = await asyncio.to_thread(answered, content)
     if not job.future.done():
         job.future.set_result(reading)
 

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import re
 import socket
 import ssl
-import stat
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from itipd.config import Config, Listener
 from itipd.config_values import Endpoint, Network
+from itipd.listening import BACKLOG, UnixSocket, unix_socket
 from itipd.orders import Mail, Receipt
 from itipd.smtp_connection import STOPPING, Connection
 from itipd.smtp_session import Session
 
 Kind = Literal["smtp", "lmtp", "submission"]
 
-BACKLOG = 512  # connections that the kernel keeps until we take them
 CROWDED = 0.8  # of the connections: from here on idle ones end sooner
 
 
@@ -57,8 +54,10 @@ class Submits(Protocol):
         ...
 
 
-async def serve_smtp(config: Config, inbox: Submits, kind: Kind, limits: Limits | None = None) -> Door:
-    """Opens the door `kind` where `config` says. `limits`: what no configuration key says.
+async def serve_smtp(
+    config: Config, inbox: Submits, kind: Kind, limits: Limits | None = None, given: socket.socket | None = None
+) -> Door:
+    """Opens the door `kind` where `config` says. `limits`: what no configuration key says; `given`: listens already.
 
     Raises OSError when it cannot listen there, ssl.SSLError or OSError when the certificate cannot be used.
     """
@@ -76,7 +75,7 @@ async def serve_smtp(config: Config, inbox: Submits, kind: Kind, limits: Limits 
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(listener.tls_cert, listener.tls_key)
     door = Door(kind, inbox.submit, limits, config.organizers, listener.trusted_networks, tls)
-    await door.open(listener.listen)
+    await door.open(listener.listen, given)
     return door
 
 
@@ -105,7 +104,8 @@ class Door:
         self.greeting = f"220 {self.hostname} {'LMTP' if kind == 'lmtp' else 'ESMTP'} itipd".encode()
         self.draining = False
         self.address = ""
-        self._socket: _UnixSocket | None = None
+        self._socket: UnixSocket | None = None
+        self._local = False  # the clients are on this machine, at a unix socket
         self._trusted_networks = trusted_networks
         self.bodies = max(limits.bodies, 2 * limits.message)
         self._held = 0
@@ -114,20 +114,24 @@ class Door:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    async def open(self, place: Endpoint) -> None:
-        """Listens. Raises OSError when that cannot be."""
-        loop = asyncio.get_running_loop()
+    async def open(self, place: Endpoint, given: socket.socket | None = None) -> None:
+        """Listens at `place`, or at the socket that was given for it. Raises OSError when that cannot be."""
+        self.loop = loop = asyncio.get_running_loop()
+        self._local = place.path is not None
         if place.path is not None:
-            self._socket = _unix_socket(place.path)
+            if given is None:
+                self._socket = unix_socket(place.path)
+                given = self._socket.sock
             self._server: asyncio.Server = await loop.create_unix_server(
-                lambda: Session(self), sock=self._socket.sock, backlog=BACKLOG
+                lambda: Session(self), sock=given, backlog=BACKLOG
             )
             self.address = str(place)
         else:
-            # By host and port: the sockets then carry the number of TCP, without which asyncio leaves Nagle's delay on.
-            self._server = await loop.create_server(lambda: Session(self), place.host, place.port, backlog=BACKLOG)
+            if given is not None:
+                self._server = await loop.create_server(lambda: Session(self), sock=given, backlog=BACKLOG)
+            else:
+                self._server = await loop.create_server(lambda: Session(self), place.host, place.port, backlog=BACKLOG)
             self.address = str(Endpoint(*self._server.sockets[0].getsockname()[:2]))
-        self._loop = loop
         self._period = min(1.0, self.limits.idle / 4)
         self._sweeper = loop.call_later(self._period, self._sweep)
 
@@ -151,23 +155,24 @@ class Door:
         left = tuple(self._sessions)
         for session in left:
             session.abort()
-        ending = [session.task for session in left if not session.deciding]
-        if ending:
-            await asyncio.wait(ending, timeout=1.0)
+        for _ in range(100):  # the loop tells them one after the other
+            if all(session.lost or session.deciding for session in left):
+                break
+            await asyncio.sleep(0.01)
         return not left
 
     # -- for the sessions
 
     def admit(self, session: Connection, peer: Any) -> bytes | None:
         """Lets a new connection in; or the answer that refuses it. `peer` is its socket's remote address."""
-        if self._socket is not None:
+        if self._local:
             session.client, session.trusted = "unix", True
         elif peer:
             session.client, session.network, session.trusted = self._identify(peer[0])
         if len(self._sessions) >= self.limits.connections:
-            return b"421 4.3.2 Too many connections, try again later\r\n"
+            return b"421 4.3.2 Too many connections, try again later"
         if not session.trusted and self._networks[session.network] >= self.limits.per_client:
-            return b"421 4.7.0 Too many connections from you\r\n"
+            return b"421 4.7.0 Too many connections from you"
         self._sessions.add(session)
         self._networks[session.network] += 1
         self._empty.clear()
@@ -177,6 +182,7 @@ class Door:
         """A connection is gone and its last message decided."""
         if session in self._sessions:
             self._sessions.remove(session)
+            self.hold(session, 0)
             self._networks[session.network] -= 1
             if not self._networks[session.network]:
                 del self._networks[session.network]
@@ -210,43 +216,7 @@ class Door:
         """Ends the connections that have been idle for too long."""
         crowded = len(self._sessions) >= CROWDED * self.limits.connections
         idle = min(self.limits.idle, self.limits.idle_crowded) if crowded else self.limits.idle
-        now = self._loop.time()
+        now = self.loop.time()
         for session in tuple(self._sessions):
             session.check(now, idle)
-        self._sweeper = self._loop.call_later(self._period, self._sweep)
-
-
-@dataclass(frozen=True, slots=True)
-class _UnixSocket:
-    """A bound unix socket and which file it is."""
-
-    sock: socket.socket
-    path: Path
-    inode: int
-
-    def remove(self) -> None:
-        """Removes the file, unless somebody else's stands there now."""
-        with contextlib.suppress(FileNotFoundError):
-            if self.path.lstat().st_ino == self.inode:
-                self.path.unlink()
-
-
-def _unix_socket(path: Path) -> _UnixSocket:
-    """A socket bound at `path` that everybody may connect to; one that nobody listens at any more is replaced."""
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK(path.lstat().st_mode) and not _answers(path):
-            path.unlink()
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.bind(str(path))
-        path.chmod(0o666)  # the relay runs as another user
-        return _UnixSocket(sock, path, path.lstat().st_ino)
-    except OSError as error:
-        sock.close()
-        raise OSError(error.errno, f"{path}: cannot listen there: {error.strerror or error}") from error
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        return probe.connect_ex(str(path)) != errno.ECONNREFUSED
+        self._sweeper = self.loop.call_later(self._period, self._sweep)

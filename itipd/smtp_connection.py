@@ -1,8 +1,10 @@
-"""One connection at a mail door: its streams, its limits in time, and the loop that reads commands (RFC 5321 §4.5.3).
+"""One connection at a mail door: its socket, its limits in time, and how commands are taken off it (RFC 5321 §4.5.3).
 
-On aiosmtpd's protocol class, which gives the connection and the table of commands. Its loop, its timers and its ways
-of ending are replaced: they cancel a handler in the middle of a commit, echo what the client said, and answer 500 for
-faults of ours. Nothing here cancels the dialogue; it finds out when it next reads or writes.
+On aiosmtpd's protocol class, which gives the table of commands and their names. Its streams, its loop and its timers
+are replaced: they cost more than all the rest, cancel a handler in the middle of a commit, echo what the client said,
+and answer 500 for faults of ours. Here what comes is worked off where it comes, the answers leave together, and only a
+message at the inbox makes the client wait. It must never cancel such a message, keep more input than it works off, or
+let one client keep the others waiting.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import TYPE_CHECKING, AnyStr, cast
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, cast
 
 from aiosmtpd.smtp import SMTP
 
@@ -20,39 +23,43 @@ if TYPE_CHECKING:
     from itipd.smtp import Door
 
 COMMAND_LIMIT = 2048  # octets; RFC 5321 §4.5.3.1.4 asks for 512, ORCPT and ENVID make it longer (RFC 3461 §5)
-CHUNK = 65_536  # octets read at once
+CHUNK = 65_536  # octets that may lie unread while a message is at the inbox or the client takes no answers
+TURN = 100  # commands of one client before the others have their turn
 LINGER = 10.0  # seconds that a client has to take our last answer
 HANDSHAKE = 30.0  # seconds for STARTTLS
 
-IDLE = b"421 4.4.2 Idle for too long, closing\r\n"
-STOPPING = b"421 4.3.2 Shutting down, closing\r\n"
-BROKEN = b"421 4.3.0 Could not go on, closing\r\n"
+IDLE = b"421 4.4.2 Idle for too long, closing"
+STOPPING = b"421 4.3.2 Shutting down, closing"
+BROKEN = b"421 4.3.0 Could not go on, closing"
 
 
 class Connection(SMTP):
     """The protocol of one client. It stays with its door until the connection is lost and its last commit is done."""
 
-    line_length_limit = CHUNK // 2  # only tells asyncio when to stop reading from the socket
     commands: tuple[str, ...] = ()
 
     def __init__(self, door: Door) -> None:
         self.door = door
-        super().__init__(None, hostname=door.hostname, loop=asyncio.get_running_loop())
+        super().__init__(None, hostname=door.hostname, loop=door.loop)
         self.client = ""  # for the log
         self.network = ""  # what the limit of connections for each client counts
         self.trusted = False
         self.secure = False  # TLS
         self.receiving = False  # between 354 and the answer to the message
         self.deciding = False  # the message is at the inbox
-        self.ended = False  # the dialogue is over
         self.lost = False  # the connection is gone
         self.leaving = False  # the dialogue ends after this command
         self.held = 0  # octets of a message, as the door counts them
         self.active_at = self.loop.time()
         self.closing_at: float | None = None
-        self._unread = 0  # octets that lie in the stream reader
-        self._input = bytearray()  # what was read and is not yet worked off
+        self._input = bytearray()  # what came and is not yet worked off
         self._output = bytearray()  # answers that wait until all that came is worked off (RFC 2920 §3.2)
+        self._ended = False  # the client sends no more
+        self._stopped = False  # nothing is taken off the socket
+        self._blocked = False  # the client takes no answers
+        self._upgrading = False  # to TLS: the transport is about to be another one
+        self._again: asyncio.Handle | None = None  # there is more to work off, after the others
+        self._waiting_for: asyncio.Task[None] | None = None  # what has to be over before the next command
 
     def __dir__(self) -> tuple[str, ...]:
         # aiosmtpd looks in here, for each connection, for commands and AUTH mechanisms: these, and no AUTH.
@@ -61,34 +68,43 @@ class Connection(SMTP):
     # -- what happens to the connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.channel = cast(asyncio.Transport, transport)
         sock = transport.get_extra_info("socket")
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         refusal = self.door.admit(self, transport.get_extra_info("peername"))
-        if refusal is None:
-            super().connection_made(transport)
-        else:
+        if refusal is not None:
             log.info("connection_refused", door=self.door.kind, client=self.client, code=refusal[:3].decode())
-            self.ended = True
-            cast(asyncio.Transport, transport).write(refusal)
-            transport.close()
+            self.dismiss(refusal)
+            return
+        self.say(self.door.greeting)
+        self.work()
 
     def data_received(self, data: bytes) -> None:
-        self._unread += len(data)
-        super().data_received(data)
+        self._input += data
+        self.work()
 
-    def eof_received(self) -> bool | None:
-        # A client that shuts down its half still gets all its answers.
-        return asyncio.StreamReaderProtocol.eof_received(self)
+    def eof_received(self) -> bool:
+        # A client that shuts down its half still gets all its answers; in TLS there is no half.
+        self._ended = True
+        self.work()
+        return not self.secure
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        self.work()
 
     def connection_lost(self, error: Exception | None) -> None:
-        asyncio.StreamReaderProtocol.connection_lost(self, error)
         self.lost = True
-        if self.ended:
+        if self._again is not None:
+            self._again.cancel()
+        if error is not None:
+            log.debug("connection_lost", door=self.door.kind, client=self.client, error=type(error).__name__)
+        if self._waiting_for is None:
             self.door.left(self)
-
-    def _reset_timeout(self, duration: float | None = None) -> None:
-        self.active_at = self.loop.time()  # the door looks at it: no timer for each command
 
     def check(self, now: float, idle: float) -> None:
         """Ends the connection when it has been idle for `idle` seconds, or would not take our last answer."""
@@ -98,113 +114,154 @@ class Connection(SMTP):
         elif not self.deciding and now - self.active_at > idle:
             self.dismiss(IDLE)
 
-    @property
-    def task(self) -> asyncio.Task[None]:
-        """The dialogue of a connection that was let in."""
-        return cast(asyncio.Task[None], self._handler_coroutine)
-
     def dismiss(self, farewell: bytes) -> None:
-        """Says goodbye outside of the dialogue and closes."""
-        self._output += farewell
-        self.close()
-
-    def close(self) -> None:
-        """Sends what is still to be sent and closes. Whoever does not read it is cut off by `check`."""
-        if self.closing_at is None:
+        """Says goodbye, whatever else was to be said, and closes. Whoever does not read it is cut off by `check`."""
+        if self.closing_at is None and not self.lost:
             self.closing_at = self.loop.time()
-            if not self.lost:
-                self._writer.write(bytes(self._output))
-                self._writer.close()
+            self.say(farewell)
+            self._flush()
+            self.channel.close()
 
     def abort(self) -> None:
         """Cuts the connection."""
         if not self.lost:
-            self._writer.transport.abort()
+            self.channel.abort()
 
     # -- the dialogue
 
-    async def push(self, status: AnyStr) -> None:
+    def say(self, answer: bytes) -> None:
         """Adds an answer; it leaves as soon as everything that came is worked off."""
-        self._output += status.encode("ascii", "replace") if isinstance(status, str) else status
+        self._output += answer
         self._output += b"\r\n"
 
-    async def leave(self, answer: bytes) -> None:
+    def leave(self, answer: bytes) -> None:
         """Answers, and ends the dialogue."""
         self.leaving = True
-        await self.push(answer)
+        self.say(answer)
 
-    async def flush(self) -> None:
-        """Sends the answers; waits while the client reads none. Raises OSError when the connection broke."""
-        if self._output:
-            output, self._output = self._output, bytearray()
-            self._writer.write(output)
-            await self._writer.drain()
+    def step(self) -> bool:
+        """Works off one command or piece of a message; False: there is not enough of it yet."""
+        raise NotImplementedError
 
-    async def read(self) -> bytes:
-        """The next octets, b"" at their end. Raises OSError when the connection broke."""
-        if self._input:
-            octets = bytes(self._input)
-            self._input.clear()
-            return octets
-        return await self._more()
+    def take(self) -> bytearray:
+        """All that came and is not worked off."""
+        taken, self._input = self._input, bytearray()
+        return taken
 
     def unread(self, octets: bytes) -> None:
-        """Gives back what `read` gave too much."""
+        """Gives back what `take` gave too much."""
         self._input[:0] = octets
 
-    async def _more(self) -> bytes:
-        await self.flush()
-        octets = await self._reader.read(CHUNK)
-        self._unread -= len(octets)
-        return octets
-
-    async def _line(self) -> bytes | None:
-        """The next command, without its line end, cut at COMMAND_LIMIT + 1 octets; None at the end of the input."""
-        line = self._input
-        while (end := line.find(b"\n")) < 0:
-            del line[COMMAND_LIMIT + 1 :]
-            octets = await self._more()
-            if not octets:
-                return None
-            line += octets
-        found = bytes(line[: min(end, COMMAND_LIMIT + 1)])
-        del line[: end + 1]
+    def line(self) -> bytes | None:
+        """The next command, without its line end, cut at COMMAND_LIMIT + 1 octets; None: it is not there yet."""
+        came = self._input
+        end = came.find(b"\n")
+        if end < 0:
+            del came[COMMAND_LIMIT + 1 :]
+            return None
+        found = bytes(came[: min(end, COMMAND_LIMIT + 1)])
+        del came[: end + 1]
         return found
 
+    def work(self) -> None:
+        """Works off what came, then sends the answers."""
+        if not self._waits():
+            try:
+                self._steps()
+            except Exception:
+                log.exception("dialogue_failed", door=self.door.kind, client=self.client)
+                return self.dismiss(BROKEN)
+            self._flush()
+        self._throttle()
+        return None
+
+    def _throttle(self) -> None:
+        """Leaves it to the kernel to stop whoever sends on while nothing can be worked off."""
+        pause = len(self._input) > CHUNK and self._waits()
+        if pause is not self._stopped and self.closing_at is None and not self.lost and not self._upgrading:
+            self._stopped = pause
+            if pause:
+                self.channel.pause_reading()
+            else:
+                self.channel.resume_reading()
+
+    def _waits(self) -> bool:
+        """Whether nothing can be worked off now."""
+        return (
+            self._waiting_for is not None
+            or self._again is not None
+            or self._blocked
+            or self.closing_at is not None
+            or self.lost
+        )
+
+    def _steps(self) -> None:
+        for _ in range(TURN):
+            if self.leaving:
+                return self._close()
+            if self.door.draining and not self.receiving:
+                return self.dismiss(STOPPING)
+            more = bool(self._input) and self.step()
+            if self._waiting_for is not None:
+                return None
+            if not more:
+                return self._close() if self._ended else None
+        self._again = self.loop.call_soon(self._continue)
+        return None
+
+    def _continue(self) -> None:
+        self._again = None
+        self.work()
+
+    def _flush(self) -> None:
+        if self._output and not self.lost:
+            output, self._output = self._output, bytearray()
+            self.channel.write(output)
+
+    def _close(self) -> None:
+        """Sends what is still to be sent and closes."""
+        if self.closing_at is None and not self.lost:
+            self.closing_at = self.loop.time()
+            self._flush()
+            self.channel.close()
+
+    def busy_with(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does `work`, and no command before it is over. A client that goes meanwhile does not stop it."""
+        self._flush()
+        self._waiting_for = self.loop.create_task(work)
+        self._waiting_for.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._waiting_for = None
+        if task.cancelled():  # the loop itself is being taken down
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("dialogue_failed", door=self.door.kind, client=self.client, exc_info=error)
+            self.dismiss(BROKEN)
+        if self.lost:
+            self.door.left(self)
+        else:
+            self.work()
+
     async def upgrade(self, tls: ssl.SSLContext) -> None:
-        """Answers 220 and goes over to TLS. Raises OSError when the client's handshake is none."""
+        """Answers 220 and goes over to TLS; a client whose handshake is none is cut off."""
         # RFC 3207 §6: what came in clear behind STARTTLS may be somebody else's; it must not count inside of TLS.
         self._input.clear()
-        while self._unread:
-            self._unread -= len(await self._reader.read(self._unread))
-        await self.push(b"220 2.0.0 Ready to start TLS")
-        await self.flush()
-        await self._writer.start_tls(tls, ssl_handshake_timeout=HANDSHAKE)
-        self.secure = True
-
-    async def _handle_client(self) -> None:
+        self._throttle()
+        self._upgrading = True
+        self.say(b"220 2.0.0 Ready to start TLS")
+        self._flush()
         try:
-            await self.push(self.door.greeting)
-            while not self.leaving:
-                if self.door.draining:
-                    self._output += STOPPING
-                    break
-                line = await self._line()
-                if line is None:
-                    break
-                self._reset_timeout()
-                await self.command(line)
-        except OSError as error:  # the client is gone, or its TLS is none
+            upgraded = await self.loop.start_tls(
+                self.channel, self, tls, server_side=True, ssl_handshake_timeout=HANDSHAKE
+            )
+        except OSError as error:  # ssl.SSLError is one, and so is a timeout
             log.debug("connection_lost", door=self.door.kind, client=self.client, error=type(error).__name__)
-        except Exception:
-            log.exception("dialogue_failed", door=self.door.kind, client=self.client)
-            self._output += BROKEN
+            self.abort()
+            self.lost = True  # of a connection that ends in the handshake we are not told
+        else:
+            if upgraded is not None:
+                self.channel, self.secure = upgraded, True
         finally:
-            self.ended = True
-            self.close()
-            if self.lost:
-                self.door.left(self)
-
-    async def command(self, line: bytes) -> None:
-        """Does and answers one command."""
-        raise NotImplementedError
+            self._upgrading = False

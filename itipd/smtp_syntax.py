@@ -1,11 +1,12 @@
 """What stands on the wire of SMTP and LMTP (RFC 5321 §4.1-4.5): addresses, parameters, the end of a message.
 
-Pure and linear in what was sent. It must never raise on anything a client can send, take two spellings of a path for
+Linear in what was sent. It must never raise on anything a client can send, take two spellings of a path for
 the same, or end a message at anything but <CR><LF>.<CR><LF>.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\xa0-\U0010ffff-]++"  # RFC 5321 §4.1.2, RFC 6531 §3.3
@@ -19,6 +20,7 @@ _REVERSE = re.compile(rf"FROM: ?<(?:{_ROUTE}({_MAILBOX}))?>(?: (.*))?", re.IGNOR
 _FORWARD = re.compile(rf"TO: ?<{_ROUTE}({_MAILBOX}|postmaster)>(?: (.*))?", re.IGNORECASE)
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-~\xa0-\U0010ffff]++))?")  # RFC 5321 §4.1.2
 
+_PIECE = 64 * 1024  # octets worked on without a pause: the other clients wait for each, and several times
 LONGEST_ADDRESS = 320  # octets; RFC 5321 §4.5.3.1 asks for 256 at least, and rewritten bounce addresses are long
 
 Parameters = dict[str, str | None]
@@ -97,7 +99,7 @@ class Body:
         self._kept = False
         del self._data[:-4]  # as much as may be the beginning of the end
 
-    def feed(self, piece: bytes) -> bytes | None:
+    def feed(self, piece: bytes | bytearray) -> bytes | None:
         """Takes the next piece. None until the message has ended, then what came after its end."""
         data, seen = self._data, len(self._data)
         data += piece
@@ -122,3 +124,12 @@ class Body:
             data = data.replace(b"\r\n.", b"\r\n")
         self.too_large = len(data) - 2 > self._limit
         return data[2:]
+
+
+async def normalised(raw: bytes) -> bytes:
+    """`normalise`, piece by piece, so that 10 MiB of bare line ends let the other clients have their turn."""
+    pieces = [normalise(raw[:_PIECE])]
+    for start in range(_PIECE, len(raw), _PIECE):
+        await asyncio.sleep(0)
+        pieces.append(normalise(raw[start : start + _PIECE]))
+    return b"".join(pieces) if len(pieces) > 1 else pieces[0]

@@ -390,7 +390,7 @@ async def test_answers_are_not_delayed(serve: Serve) -> None:
     door = await serve()
     async with await Client.connect(door):
         (session,) = door._sessions
-        sock = session._writer.get_extra_info("socket")
+        sock = session.channel.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 

@@ -1,6 +1,6 @@
 """What all commands share: the global options, the exit codes, how a foreseeable mistake is told.
 
-Imports only click and the standard library: `itipd --help` must be quick.
+Imports only click and the standard library, and what does no more: `itipd --help` must be quick.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from itipd.plain import plain
+
 if TYPE_CHECKING:
     from itipd.config import Config
 
 T = TypeVar("T")
 
+LONGEST = 4000  # characters of a line that tells a mistake
 WRONG = 1  # a check or a comparison found something
+USAGE = 2
 BAD_DATA = 65  # EX_DATAERR
 TRY_AGAIN = 75  # EX_TEMPFAIL
 BAD_CONFIG = 78  # EX_CONFIG
@@ -35,7 +39,7 @@ class Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         for line in self.message.splitlines():
-            click.echo(f"itipd: {line}", err=True, file=file)
+            click.echo(f"itipd: {plain(line, LONGEST)}", err=True, file=file)
 
 
 @dataclass(slots=True)

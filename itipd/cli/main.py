@@ -25,8 +25,9 @@ COMMANDS = {
     "replay": ("replay:replay", "Play mails and scenario folders."),
     "ingest": ("ingest:ingest", "Take one mail from stdin, for pipe transports."),
     "explain": ("explain:explain", "What would be decided about a mail, and why."),
+    "forget": ("forget:forget", "Remove a person's data."),
     "bench": ("bench:bench", "Measure itipd beside a bare aiosmtpd."),
-    "db": ("db:db", "Upgrade, back up, verify and rebuild the database."),
+    "db": ("db:db", "Upgrade, back up, copy, verify and rebuild the database."),
 }
 """Command -> where it is (`module:function` in this package) and its line in `itipd --help`."""
 
