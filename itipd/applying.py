@@ -12,10 +12,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from itipd.by_itself import by_itself
-from itipd.carrying import Context, Job, all_of, applied, candidates, dispatch, together
+from itipd.carrying import Context, Job, all_of, applied, dispatch, together
 from itipd.itip import case, lookup, organize, who
 from itipd.itip.decide import MAX_DELEGATIONS, decide
-from itipd.itip.model import Decision, Incoming, Meeting, Message, Policy, Proposal, PutProposal
+from itipd.itip.model import Decision, Fault, Incoming, Meeting, Message, Policy, Proposal, PutProposal, Report
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.recurrence import TooCostly
 from itipd.itip.submitted import submitted
@@ -144,8 +144,9 @@ async def reopen(
     mail = _mail(context, held)
     if reading is None:
         reading = await context.read(mail)
-    message = reading.messages[held.position]
-    assert isinstance(message, Message)  # noqa: S101 - only messages are held, and reading is deterministic
+    message = reading.messages[min(held.position, len(reading.messages) - 1)]
+    if not isinstance(message, Message):  # reading is deterministic, but a bound of the configuration is narrower now
+        return _unread(context, held, message, state)
     rids = frozenset({message.rid.rid}) if message.rid is not None else frozenset()
     await context.batch.gather([Want(organizer, message.uid, who.wanted(message, reading.evidence, policy), rids)])
     # What else is in the mail, and who else it may be for, is not loaded.
@@ -167,6 +168,16 @@ async def reopen(
     return decision
 
 
+def _unread(context: Context, held: HeldMail, found: Fault | Report, state: str) -> Decision:
+    """What was held cannot be read any more: the fault is the decision, and nothing waits."""
+    reason = found.reason if isinstance(found, Fault) else Reason.TOO_LARGE
+    detail = found.detail if isinstance(found, Fault) else "the calendar that was held is not read any more"
+    decision = Decision(Outcome.ERROR, reason, detail=detail)
+    context.batch.close_held(held.outcome, state)
+    context.batch.outcome(OutcomeRow(held.entry, held.position, decision, held.received_at, open=False))
+    return decision
+
+
 def deeper(batch: Batch, job: Job, policy: Policy, organizers: Sequence[str] | None = None) -> list[Want]:
     """What can only be named once the meeting is known: the override at R, delegates and delegators of its sender.
 
@@ -178,7 +189,7 @@ def deeper(batch: Batch, job: Job, policy: Policy, organizers: Sequence[str] | N
     for message in job.reading.messages:
         if not isinstance(message, Message):
             continue
-        for name in candidates(job, policy) if organizers is None else organizers:
+        for name in job.names if organizers is None else organizers:
             meeting = batch.meeting(name, message.uid)
             if meeting is None:
                 continue
@@ -188,9 +199,14 @@ def deeper(batch: Batch, job: Job, policy: Policy, organizers: Sequence[str] | N
                 rid = None  # decide says so again, by name
             if rid and message.rid is not None and rid != message.rid.rid:
                 found.append(Want(name, message.uid, rids=frozenset({rid})))
+            all_days = message.method == "REFRESH" and message.rid is None  # of a guest of some instances only: those
+            if not all_days and not any(row.delegated_to or row.delegated_from for row in meeting.attendees.values()):
+                continue
             # Who takes a delegation back changes the delegate's row; a delegate who declines is told to the delegator.
             mine = who.wanted(message, job.reading.evidence, policy)
             rows = [row for (_, address), row in meeting.attendees.items() if address in mine]
+            if all_days:
+                found.append(Want(name, message.uid, rids=frozenset(row.rid for row in rows if row.rid)))
             others = frozenset(name for row in rows for name in (*row.delegated_to, *row.delegated_from))
             if others:
                 found.append(Want(name, message.uid, others))

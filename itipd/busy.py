@@ -31,7 +31,7 @@ async def busy_time(context: Context, organizer: str, message: Message, sender: 
         return freebusy.too_costly(message, f"more than {most} meetings may take place in the span")
     try:
         # Thousands of instances may take a moment; the event loop goes on meanwhile.
-        busy, until = await asyncio.to_thread(periods.busy, meetings, asked.start, asked.end)
+        busy, until = await batch.outside(asyncio.to_thread(periods.busy, meetings, asked.start, asked.end))
     except TooCostly as error:
         return freebusy.too_costly(message, str(error))
     decision = freebusy.answered(message, asked, f"busy periods until {until.isoformat()}: {len(busy)}")

@@ -5,7 +5,7 @@ Everything a message causes is written by the same commit (design.md, rule 5). I
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -26,13 +26,17 @@ Read = Callable[[Mail], Awaitable[Reading]]
 
 @dataclass(slots=True)
 class Job:
-    """A mail (with its reading) or an order on its way through one batch. `only`: of a mail, this organizer alone."""
+    """A mail (with its reading) or an order on its way through one batch. `only`: of a mail, this organizer alone.
+
+    `names`: the organizers whom a mail may be for (`candidates`).
+    """
 
     order: Mail | Order
     at: datetime
     reading: Reading | None = None
     only: str | None = None
     done: Done = field(default_factory=Done)
+    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Context:
     keys: Keys
     language: str
     forward: bool = False  # submission.forward: the application's own mail is sent on
+    forward_to: str | None = None  # policy.forward_to: who gets mail without a calendar
 
 
 def candidates(job: Job, policy: Policy) -> list[str]:

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 
 from itipd import log
 from itipd.config import Config
-from itipd.mail.reading import Reading, ReadSettings, read_mail
+from itipd.itip import rrule
+from itipd.mail.reading import Reading, read_mail
 from itipd.mail.reply_token import Keys
 from itipd.orders import (
     AcceptHeld,
@@ -30,7 +31,8 @@ from itipd.orders import (
     Remind,
 )
 from itipd.readers import Readers
-from itipd.store import Conflict, Store
+from itipd.signatures import Signatures
+from itipd.store import Batch, Conflict, NoSpaceError, Store, StoreError, UnavailableError
 from itipd.transaction import Context, Job, process
 
 __all__ = [
@@ -51,10 +53,17 @@ __all__ = [
 BATCH = 128  # messages that share a commit; speed.md: more gain nothing
 QUEUE = 4096  # messages that wait at most; beyond it the door says 451 rather than fill the memory
 ATTEMPTS = 5  # of a batch that another process was faster than
+SIGNED = ("smtp", "lmtp", "http", "ingest")  # the doors behind which signatures are checked
+PATIENCE = 5.0  # seconds after which a batch is not tried again
+AGAIN = 0.1  # seconds before the second try where the database was away, each time twice as long
+STALLED = 15.0  # seconds after which nobody waits behind a batch any more: the database is too slow
+LOOK = 0.02  # seconds between looks at the free space of the disk; each costs a few microseconds
 
 
 class InboxFullError(RuntimeError):
     """Too much is waiting already: the sender is asked to come back (SMTP 451)."""
+
+    foreseen = True
 
 
 class Inbox:
@@ -68,9 +77,14 @@ class Inbox:
         self.config = config
         self.on_send = on_send  # called after a commit that left something in the outbox
         self.keys = Keys(store.secret, store.reply_key, signing=config.identity.tokens == "on")
-        self._settings = ReadSettings(authserv_ids=tuple(config.identity.authserv_ids))
+        self.signatures = Signatures() if config.identity.dkim == "on" else None
+        self._settings = config.reading
+        rrule.EFFORT.steps = self._settings.steps
         self._queue: asyncio.Queue[tuple[Job, asyncio.Future[Receipt]] | None] = asyncio.Queue()
         self._worker: asyncio.Task[None] | None = None
+        self._inside = 0  # mails that are being read or decided
+        self._looked, self._spare = 0.0, True
+        self.stalled = False  # the database has held up a batch for so long that new messages are refused
 
     async def start(self) -> None:
         """Begin to take messages."""
@@ -85,11 +99,28 @@ class Inbox:
 
     async def submit(self, mail: Mail) -> Receipt:
         """Read, decide and commit one mail; returns after the commit. Raises for our own faults only (SMTP 451)."""
-        if self._queue.qsize() >= QUEUE:
+        if self._inside >= QUEUE:
             raise InboxFullError(f"{QUEUE} messages are waiting for the database already")
         started = time.monotonic()
-        reading = await self.read(mail)
-        return await self.settle(mail, reading, started=started)
+        await self._check(started)
+        self._inside += 1
+        try:
+            if self.signatures is not None and mail.door in SIGNED:
+                mail = replace(mail, raw=await self.signatures.stamped(mail.raw))
+            reading = await self.read(mail)
+            return await self.settle(mail, reading, started=started)
+        finally:
+            self._inside -= 1
+
+    async def _check(self, now: float) -> None:
+        """Raises where it is known beforehand that nothing can be committed: reading would be in vain."""
+        if self.stalled:
+            raise InboxFullError(f"the database has not answered for {STALLED:g} s")
+        if now - self._looked > LOOK:
+            self._looked = now
+            self._spare = await self.store.spare(self.config.disk_reserve)
+        if not self._spare:
+            raise NoSpaceError("less is free on the disk than disk_reserve")
 
     async def read(self, mail: Mail) -> Reading:
         """The mail, read. Reading is pure: it may run ahead of the order in which mails are settled."""
@@ -122,6 +153,7 @@ class Inbox:
 
     async def command(self, order: Order, at: datetime | None = None) -> Receipt:
         """One order of the organizer; what it names but cannot be found gives a decision `error/not_found`."""
+        await self._check(time.monotonic())
         order = await self._complete(order)
         return await self._put(Job(order, at or datetime.now(UTC)))
 
@@ -150,6 +182,8 @@ class Inbox:
     async def _put(self, job: Job) -> Receipt:
         if self._worker is None:
             raise RuntimeError("the inbox is not running")
+        if self.stalled:
+            raise InboxFullError(f"the database has not answered for {STALLED:g} s")
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait((job, future))
         return await future
@@ -164,17 +198,39 @@ class Inbox:
             going = None not in items
             work = [item for item in items if item is not None]
             if work:
-                await self._commit(work)
+                watch = asyncio.get_running_loop().call_later(STALLED, self._stall)
+                try:
+                    await self._commit(work)
+                finally:
+                    watch.cancel()
+                    self.stalled = False
+
+    def _stall(self) -> None:
+        """One batch takes too long: whoever waits behind it is told so now, and new ones at once."""
+        log.log.error("the database is too slow", seconds=STALLED, refused=self._queue.qsize())
+        self.stalled = True
+        for _ in range(self._queue.qsize()):
+            item = self._queue.get_nowait()
+            if item is None:
+                self._queue.put_nowait(None)
+            elif not item[1].done():
+                item[1].set_exception(InboxFullError(f"the database has not answered for {STALLED:g} s"))
 
     async def _commit(self, work: list[tuple[Job, asyncio.Future[Receipt]]]) -> None:
         try:
             sent = await self._transaction([job for job, _ in work])
+        except (UnavailableError, NoSpaceError) as error:  # no mail's fault: the next would fare no better
+            log.fault("not committed", error, messages=len(work))
+            for _, future in work:
+                if not future.done():
+                    future.set_exception(type(error)(*error.args))
+            return
         except Exception as error:  # our own fault: each is tried alone, so that one cannot spoil the others
             if len(work) > 1:
                 for one in work:
                     await self._commit([one])
                 return
-            log.log.error("not committed", exc_info=error)
+            log.fault("not committed", error)
             future = work[0][1]
             if not future.done():
                 future.set_exception(error)
@@ -188,22 +244,40 @@ class Inbox:
 
     async def _transaction(self, jobs: list[Job]) -> bool:
         """One transaction for all jobs; True where something was left to be sent."""
+        began = time.monotonic()
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                async with self.store.batch() as batch:
-                    context = Context(
-                        batch=batch,
-                        policy=self.config.policy,
-                        read=self.read,
-                        trusts=self.config.trusts,
-                        keys=self.keys,
-                        language=self.config.texts.language,
-                        forward=self.config.submission.forward,
-                    )
-                    await process(context, jobs)
-            except Conflict:
-                if attempt == ATTEMPTS:
+                await self.store.whole(lambda batch: process(self._context(batch), jobs))
+            except Conflict as error:
+                if attempt == ATTEMPTS or time.monotonic() - began > PATIENCE:
                     raise
-                continue
+                if not isinstance(error, UnavailableError):
+                    continue
+                await asyncio.sleep(AGAIN * 2**attempt)
+                if not await self._took_place(jobs):
+                    continue
             return any(decision.sends for job in jobs for decision in job.done.results)
         raise AssertionError("the last attempt returns or raises")
+
+    def _context(self, batch: Batch) -> Context:
+        return Context(
+            batch=batch,
+            policy=self.config.policy,
+            read=lambda mail: batch.outside(self.read(mail)),
+            trusts=self.config.trusts,
+            keys=self.keys,
+            language=self.config.texts.language,
+            forward=self.config.submission.forward,
+            forward_to=self.config.rules.forward_to,
+        )
+
+    async def _took_place(self, jobs: list[Job]) -> bool:
+        """Whether the commit of the last attempt took place although its answer was lost with the connection.
+
+        Without this the attempt that follows would take an order for one that was given twice.
+        """
+        last = max((ref.id for job in jobs for ref in job.done.entries), default=0)
+        try:
+            return last > 0 and [row.id for row in await self.store.journal_from(last - 1, 1)] == [last]
+        except StoreError:
+            return False  # the next attempt asks again

@@ -11,16 +11,17 @@ from dataclasses import replace
 from itipd.applying import FEW, decided, delegators, put, with_token
 from itipd.busy import busy_time
 from itipd.carrying import Context, Job, record
+from itipd.forwarding import forwarded
 from itipd.itip import case, freebusy, organize, who
 from itipd.itip.addresses import canonical, served, strip_tag, tag
 from itipd.itip.bounced import bounced
 from itipd.itip.model import Decision, Fault, Message, Report
 from itipd.itip.outcomes import Outcome, Reason
-from itipd.mail import reply_token
+from itipd.mail import compose, reply_token
 from itipd.mail.reading import Reading
 from itipd.orders import Mail
 from itipd.send import Origin
-from itipd.store import Entry, Ref, Want
+from itipd.store import Batch, Entry, Ref, Want
 
 OURS = 28  # characters of the tag of our own return paths: "b-" and 26 of base32
 
@@ -55,6 +56,8 @@ async def decide_mail(context: Context, job: Job, mail: Mail, seen: dict[tuple[s
         for position, message in enumerate(reading.messages):
             if isinstance(message, Fault):
                 decision = of_fault(message)
+                if entry is not None and organizer == organizers[0]:  # the same mail goes on once
+                    decision = forwarded(context, mail, reading, organizer, entry, decision)
             elif isinstance(message, Report):
                 decision = await _report(context, mail, message, organizer)
             elif entry is None:
@@ -63,7 +66,8 @@ async def decide_mail(context: Context, job: Job, mail: Mail, seen: dict[tuple[s
                 others = [name for name in organizers if name != organizer]
                 before = job.done.results[first:]
                 decision = await _message(context, mail, reading, position, organizer, others, entry, before)
-            decision = replace(decision, quirks=tuple(dict.fromkeys((*decision.quirks, *reading.quirks))))
+            if reading.quirks or len(decision.quirks) > 1:
+                decision = replace(decision, quirks=tuple(dict.fromkeys((*decision.quirks, *reading.quirks))))
             record(context, job, entry, position, decision)
 
 
@@ -130,7 +134,8 @@ async def _report(context: Context, mail: Mail, report: Report, organizer: str) 
     if uid is None:
         return bounced(None, report)
     addresses = frozenset(name for name in (mine and mine.recipient, report.recipient, report.final) if name)
-    await batch.gather([Want(organizer, uid, addresses)])
+    rid = mine.rid if mine is not None else report.rid or ""
+    await batch.gather([Want(organizer, uid, addresses, frozenset({rid}))])
     meeting = batch.meeting(organizer, uid)
     if mine is not None:
         decision = bounced(meeting, report, rid=mine.rid, sent_at=mine.created_at, known=mine.recipient)
@@ -171,9 +176,18 @@ async def _message(
     if message.comment is None and reading.note is not None:
         message = replace(message, comment=reading.note)
     reading = with_token(context, mail, meeting, message, reading, context.policy)
-    return await decided(
+    decision = await decided(
         context, organizer, message, reading, context.policy, mail.received_at, entry, position, before
     )
+    if decision.reason is Reason.NOT_FOR_ORGANIZER and await _sent_by_us(batch, organizer, reading.message_id):
+        detail = f"its Message-ID {reading.message_id} is of a mail of ours"
+        decision = replace(decision, reason=Reason.OWN_MAIL, detail=detail)
+    return decision
+
+
+async def _sent_by_us(batch: Batch, organizer: str, message_id: str) -> bool:
+    """Whether a mail is one of ours that came back, whatever a list has made of its From (RFC 3834 §2)."""
+    return compose.is_ours(message_id, organizer) and bool(await batch.delivered(organizer, (), (message_id,)))
 
 
 async def _submission(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,22 +21,26 @@ import structlog
 from itipd import relay
 from itipd.config import Relay
 from itipd.itip.model import clean
-from itipd.mail import reply_token
+from itipd.mail import forward, reply_token
 from itipd.mail.compose import ComposeError, Outgoing, compose, return_path
 from itipd.relay import Way
 from itipd.relay_session import Envelope, RelayError, Verdict
 from itipd.settling import Settling
 from itipd.store import Store
-from itipd.store.outbox import Delivery, Result
+from itipd.store.claims import Delivery
+from itipd.store.outbox import Result
 
 LEASE = timedelta(seconds=30)
 """What was claimed by a process that died is tried again after this time."""
 
+FIRST = 16
+"""So many at first in each pass: of a relay that proves dead the others learn nothing, and no try of theirs is lost."""
+
 RENEW = 10.0
 """Seconds between renewals of the leases."""
 
-IN_FLIGHT = 16
-"""So many deliveries are claimed at once; `relay.CONNECTIONS` of them are being sent, the others wait or settle."""
+IN_FLIGHT = 256
+"""So many deliveries are claimed at once: they share commits. `relay.CONNECTIONS` of them are being sent."""
 
 POLL = 0.5
 """Seconds between looks into the store: other processes put mail there."""
@@ -56,6 +61,8 @@ STOP = 5.0
 
 LARGE = 100_000
 """A calendar of more characters is composed beside the event loop."""
+
+_NO_NAME = re.compile(r"[^A-Za-z0-9]+")
 
 log = structlog.get_logger()
 
@@ -96,7 +103,7 @@ def file_name(delivery: Delivery) -> str:
     """The name of its .eml file, without suffix: in order of time, the same at each try."""
     local = delivery.message_id.strip("<>").partition("@")[0]
     stamp = delivery.created_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return f"{stamp}-{''.join(c for c in local if c.isascii() and c.isalnum())[:64]}"
+    return f"{stamp}-{_NO_NAME.sub('', local)[:64]}"
 
 
 def backoff(delivery: Delivery, longest: float) -> timedelta:
@@ -183,7 +190,7 @@ class Outbox:
         if self.way is None:
             return counts
         # A relay that was down is tried with one mail, so that a long queue does not fail as a whole again and again.
-        limit = 1 if self._down is not None else IN_FLIGHT
+        limit = 1 if self._down is not None else FIRST
         self._down = None
         failure: Exception | None = None
         tasks: set[asyncio.Task[str]] = set()
@@ -247,19 +254,20 @@ class Outbox:
         return state
 
     async def _verdict(self, way: Way, delivery: Delivery) -> Verdict:
-        try:
-            mail = outgoing(delivery, self.store.secret)
-            # The event loop is not held up by a calendar with thousands of guests.
-            raw = await asyncio.to_thread(compose, mail) if len(mail.calendar) > LARGE else compose(mail)
-        except Exception as error:
-            # Composing is pure: what fails now fails always. It is settled, so that it blocks nobody (hardening, 24).
-            code = error.code if isinstance(error, ComposeError) else "5.6.0"
-            return Verdict("failed", code, clean(f"compose: {type(error).__name__}: {error}", 300))
-        tagged = self.config.return_path == "tagged"
-        sender = return_path(delivery.organizer, delivery.token) if tagged else delivery.organizer
         async with self._slots:
             if self._down is not None:
                 return Verdict("later", "4.4.1", self._down)
+            try:
+                mail = outgoing(delivery, self.store.secret)
+                # The event loop is not held up by a calendar with thousands of guests.
+                make = forward.resent if mail.method == forward.METHOD else compose
+                raw = await asyncio.to_thread(make, mail) if len(mail.calendar) > LARGE else make(mail)
+            except Exception as error:
+                # Composing is pure: what fails now fails always. It is settled, so that it blocks nobody.
+                code = error.code if isinstance(error, ComposeError) else "5.6.0"
+                return Verdict("failed", code, clean(f"compose: {type(error).__name__}: {error}", 300))
+            tagged = self.config.return_path == "tagged"
+            sender = return_path(delivery.organizer, delivery.token) if tagged else delivery.organizer
             try:
                 return await way.deliver(Envelope(sender, delivery.recipient, raw, file_name(delivery)))
             except RelayError as error:

@@ -12,10 +12,8 @@ import ssl
 from pathlib import Path
 from typing import Protocol
 
-import aiosmtplib
-
 from itipd.config import Relay
-from itipd.relay_session import Envelope, RelayError, Verdict, connect, leave, tls_context, transaction
+from itipd.relay_session import Envelope, RelayError, Session, Verdict, connect, leave, tls_context, transaction
 
 CONNECTIONS = 4
 """So many connections to the relay at most."""
@@ -93,7 +91,7 @@ class Smtp:
         self.config = config
         self.timeout = timeout
         self.data_timeout = data_timeout
-        self._idle: list[tuple[aiosmtplib.SMTP, float]] = []  # the last used last, with the time of its last use
+        self._idle: list[tuple[Session, float]] = []  # the last used last, with the time of its last use
         self._used = 0  # connections that carry a mail at this moment
         self._released = asyncio.Condition()
         self._connecting = asyncio.Lock()
@@ -130,7 +128,7 @@ class Smtp:
         idle, self._idle = self._idle, []
         await asyncio.gather(*(leave(client) for client, _ in idle))
 
-    async def _take(self) -> tuple[aiosmtplib.SMTP, bool]:
+    async def _take(self) -> tuple[Session, bool]:
         """A connection, and whether it was used before. Raises RelayError."""
         clock = asyncio.get_running_loop().time
         asked = clock()
@@ -159,12 +157,12 @@ class Smtp:
                 await self._released.wait_for(lambda: self._idle or not self._used)
             asked = clock()
 
-    async def _connect(self) -> aiosmtplib.SMTP:
+    async def _connect(self) -> Session:
         if self._context is None:
             self._context = await tls_context(self.config)
         return await connect(self.config, self._context, self.timeout)
 
-    async def _release(self, client: aiosmtplib.SMTP) -> None:
+    async def _release(self, client: Session) -> None:
         self._used -= 1
         if client.is_connected:
             self._idle.append((client, asyncio.get_running_loop().time()))

@@ -12,11 +12,13 @@ import socket
 import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import cast
 
 import aiosmtplib
 
 from itipd.config import Relay
 from itipd.itip.model import clean
+from itipd.relay_pipe import Pipe, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,31 @@ async def tls_context(config: Relay) -> ssl.SSLContext:
     return context
 
 
-async def connect(config: Relay, context: ssl.SSLContext, seconds: float) -> aiosmtplib.SMTP:
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open session; `pipe` where the relay offers PIPELINING: then everything is said through it."""
+
+    client: aiosmtplib.SMTP
+    pipe: Pipe | None
+    seconds: float  # for each command
+
+    @property
+    def is_connected(self) -> bool:
+        return self.client.is_connected
+
+    def close(self) -> None:
+        self.client.close()
+
+
+async def connect(config: Relay, context: ssl.SSLContext, seconds: float) -> Session:
     """A session after EHLO, STARTTLS and AUTH; `seconds` for each step. Raises RelayError."""
+    client = await _connect(config, context, seconds)
+    transport = client.transport
+    piped = client.supports_extension("pipelining") and isinstance(transport, asyncio.Transport)
+    return Session(client, Pipe(cast(asyncio.Transport, transport)) if piped else None, seconds)
+
+
+async def _connect(config: Relay, context: ssl.SSLContext, seconds: float) -> aiosmtplib.SMTP:
     try:
         try:
             return await _open(config, context if config.tls != "off" else None, seconds)
@@ -75,11 +100,12 @@ async def connect(config: Relay, context: ssl.SSLContext, seconds: float) -> aio
         raise RelayError(shown(f"relay {config.host}:{config.effective_port}: {words(error)}")) from error
 
 
-async def transaction(client: aiosmtplib.SMTP, envelope: Envelope, kept: bool, seconds: float) -> Verdict | None:
+async def transaction(session: Session, envelope: Envelope, kept: bool, seconds: float) -> Verdict | None:
     """MAIL, RCPT, DATA; `seconds` for the answer to the mail itself. The session is ready for the next one, or closed.
 
     None: a `kept` session was found closed before anything was said; take another one. Raises RelayError.
     """
+    client = session.client
     utf8 = not (envelope.sender + envelope.recipient).isascii()
     if utf8 and not client.supports_extension("smtputf8"):
         # RFC 6531 §3.5: this relay cannot take the address, today or ever.
@@ -87,39 +113,68 @@ async def transaction(client: aiosmtplib.SMTP, envelope: Envelope, kept: bool, s
     options = ["SMTPUTF8", "BODY=8BITMIME"] if utf8 else []
     if client.supports_extension("size"):
         options.append(f"SIZE={len(envelope.raw)}")  # RFC 1870 §5
-    encoding = "utf-8" if utf8 else "ascii"
-    stage = "MAIL"
+    progress = session.pipe or _Progress()
     try:
-        await client.mail(envelope.sender, options=options, encoding=encoding)
-        stage = "RCPT"
-        await client.rcpt(envelope.recipient, encoding=encoding)
-        stage = "DATA"
-        response = await client.data(envelope.raw, timeout=seconds)
+        if session.pipe is not None:
+            message = await session.pipe.send(
+                envelope.sender,
+                envelope.recipient,
+                options,
+                envelope.raw,
+                seconds=session.seconds,
+                data_seconds=seconds,
+            )
+        else:
+            message = await _one_by_one(client, envelope, options, "utf-8" if utf8 else "ascii", seconds, progress)
     except aiosmtplib.SMTPResponseException as error:
+        stage = error.stage if isinstance(error, Refused) else progress.stage
         if stage == "MAIL" and kept and error.code == 421:
-            client.close()
+            session.close()
             return None  # RFC 5321 §3.8: it ends what was idle for too long
         if stage == "MAIL" and error.code == 530:  # RFC 4954 §6, RFC 3207 §4: it wants a login or TLS of us
             raise RelayError(shown(f"relay: {error.code} {error.message}")) from error
-        await _reset(client)
+        await _reset(session)
         return judge(stage, error.code, error.message)
     except (aiosmtplib.SMTPException, OSError) as error:
-        client.close()
-        if stage == "MAIL" and kept and isinstance(error, ConnectionError):
+        session.close()
+        if progress.stage == "MAIL" and kept and isinstance(error, ConnectionError):
             return None
         # After DATA nobody knows whether the relay has it: the same bytes with the same Message-ID go again.
-        return Verdict("later", "4.4.2", shown(f"{stage}: {words(error)}"))
-    return Verdict("sent", _enhanced(2, response.message), shown(response.message))
+        return Verdict("later", "4.4.2", shown(f"{progress.stage}: {words(error)}"))
+    return Verdict("sent", _enhanced(2, message), shown(message))
 
 
-async def leave(client: aiosmtplib.SMTP) -> None:
+@dataclass(slots=True)
+class _Progress:
+    stage: str = "MAIL"
+
+
+async def _one_by_one(
+    client: aiosmtplib.SMTP,
+    envelope: Envelope,
+    options: list[str],
+    encoding: str,
+    seconds: float,
+    progress: Pipe | _Progress,
+) -> str:
+    await client.mail(envelope.sender, options=options, encoding=encoding)
+    progress.stage = "RCPT"
+    await client.rcpt(envelope.recipient, encoding=encoding)
+    progress.stage = "DATA"
+    return (await client.data(envelope.raw, timeout=seconds)).message
+
+
+async def leave(session: Session) -> None:
     """QUIT, and close."""
     try:
-        await client.quit(timeout=2)
+        if session.pipe is not None:
+            await session.pipe.command("QUIT", 2)
+        else:
+            await session.client.quit(timeout=2)
     except (aiosmtplib.SMTPException, OSError):
         pass  # goodbye is a courtesy
     finally:
-        client.close()
+        session.close()
 
 
 def judge(stage: str, code: int, message: str) -> Verdict:
@@ -213,11 +268,14 @@ def _own_name(client: aiosmtplib.SMTP) -> str:
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
 
-async def _reset(client: aiosmtplib.SMTP) -> None:
+async def _reset(session: Session) -> None:
     try:
-        await client.rset()
+        if session.pipe is not None:
+            await session.pipe.command("RSET", session.seconds)
+        else:
+            await session.client.rset()
     except (aiosmtplib.SMTPException, OSError):
-        client.close()  # the verdict stands; only the connection is lost
+        session.close()  # the verdict stands; only the connection is lost
 
 
 def _enhanced(digit: int, message: str) -> str | None:

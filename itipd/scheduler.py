@@ -1,4 +1,4 @@
-"""What meetings do by themselves at a time: the scheduler gives the orders that have come due (rules.md §9.7-8).
+"""What happens at a time: the scheduler gives the orders that have come due (rules.md §9.7-8), and removes old things.
 
 Duty: every few seconds look up what is due and give it to the inbox as an order like any other: journaled, decided in a
 transaction, played again by `itipd db rebuild`. Several may run on one database: an order that comes second finds
@@ -8,8 +8,9 @@ nothing to do. It must never decide anything, and an order that fails must not h
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from itipd.inbox import Inbox
 from itipd.log import log
@@ -25,6 +26,12 @@ LONGEST = 60.0
 
 PAGE = 100
 """Orders that are given at once: they share commits."""
+
+PURGE = 60.0
+"""Seconds between looks for what is kept no longer."""
+
+REST = 0.05
+"""Seconds between the steps of removing, for the mail that comes in meanwhile."""
 
 
 def utcnow() -> datetime:
@@ -43,6 +50,7 @@ class Scheduler:
         self.store = store
         self.inbox = inbox
         self.clock = clock
+        self._purge_at = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Gives what is due until `stop` is set; then finishes what was given."""
@@ -50,6 +58,7 @@ class Scheduler:
         while not stop.is_set():
             try:
                 await self.give_due()
+                await self._purge_now_and_then(stop)
                 pause = POLL
             except Exception:  # the store's trouble: what is due stays so, and is found later
                 log.exception("scheduler: looking for what is due failed", seconds=pause)
@@ -80,3 +89,23 @@ class Scheduler:
             words = {"outcome": decision.outcome.value, "reason": decision.reason.value, "mails": to}
             log.info("scheduler", order=due.word, uid=due.uid, organizer=due.organizer, **words)
         return bool(receipt.id)
+
+    async def _purge_now_and_then(self, stop: asyncio.Event) -> None:
+        if time.monotonic() >= self._purge_at:
+            await self.purge(stop)
+            self._purge_at = time.monotonic() + PURGE
+
+    async def purge(self, stop: asyncio.Event | None = None) -> None:
+        """Removes what is older than [retention] says, step by step, until nothing is or `stop` is set."""
+        now = self.clock()
+        kept = self.inbox.config.retention
+        steps = (
+            (self.store.purge_sent, kept.sent),
+            (self.store.purge_mail, kept.mail),
+            (self.store.purge_outcomes, kept.outcomes),
+        )
+        for step, seconds in steps:
+            after: int | None = 0 if seconds is not None else None
+            while after is not None and seconds is not None and not (stop is not None and stop.is_set()):
+                after = await step(now - timedelta(seconds=seconds), now, after)
+                await asyncio.sleep(REST)

@@ -23,14 +23,16 @@ async def process(context: Context, jobs: Sequence[Job]) -> None:
     """Decide all jobs in order and leave what is to be written in the batch; results are in `job.done`."""
     for job in jobs:
         job.done = Done()
+        job.names = candidates(job, context.policy)
     batch = context.batch
     wants = [want for job in jobs for want in _wants(job, context.policy)]
     await batch.gather(wants)
     further = [want for job in jobs for want in deeper(batch, job, context.policy)]
     if further:
         await batch.gather(further)
+    await batch.look_for_held([(want.organizer, want.uid) for want in wants if want.everything])
     mails = [job for job in jobs if job.reading is not None]
-    digests = [(name, job.reading.digest) for job in mails if job.reading for name in candidates(job, context.policy)]
+    digests = [(name, job.reading.digest) for job in mails if job.reading for name in job.names]
     seen = await batch.seen(digests)
     for job in jobs:
         if isinstance(job.order, Mail):
@@ -42,14 +44,13 @@ async def process(context: Context, jobs: Sequence[Job]) -> None:
 def _wants(job: Job, policy: Policy) -> list[Want]:
     order = job.order
     if isinstance(order, Mail) and job.reading is not None:
-        names = candidates(job, policy)
-        found = []
+        found: list[Want] = []
         for message in job.reading.messages:
             if isinstance(message, Message):
                 asks = freebusy.is_request(message)  # about an organizer, not about a meeting
                 addresses = frozenset() if asks else who.wanted(message, job.reading.evidence, policy)
                 rids = frozenset({message.rid.rid}) if message.rid is not None else frozenset()
-                found += [Want(name, message.uid, addresses, rids) for name in names]
+                found += [Want(name, message.uid, addresses, rids) for name in job.names]
         for incoming in job.reading.incoming:
             found += _want_put(incoming, policy)
         return found

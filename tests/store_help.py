@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ from itipd.itip.model import (
     Write,
 )
 from itipd.itip.outcomes import Outcome, Reason
-from itipd.store import Batch, Entry, NewDelivery, OutcomeRow, Ref, Sending, Store, Want
+from itipd.store import Batch, Entry, NewDelivery, OutcomeRow, Ref, Sending, Store, Want, prepared
 
 NOW = datetime(2026, 11, 20, 8, 0, 5, 123456, tzinfo=UTC)
 WE = "meetings@example.com"
@@ -115,14 +115,45 @@ async def send(store: Store, meeting: Meeting, *to: str, method: str = "REQUEST"
         batch.send(sending(meeting, mail(batch, kind="put"), *to, method=method, rid=rid))
 
 
+class _Watched:
+    """A driver's cursor that says what it executes."""
+
+    def __init__(self, cursor: Any, note: Callable[[str], None]) -> None:
+        self._cursor = cursor
+        self._note = note
+
+    def execute(self, sql: str, *values: Any) -> None:
+        self._note(sql)
+        self._cursor.execute(sql, *values)
+
+    def executemany(self, sql: str, *values: Any) -> None:
+        self._note(sql)
+        self._cursor.executemany(sql, *values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+
+@contextmanager
+def watched(note: Callable[[str], None]) -> Iterator[None]:
+    """`note` is called with every statement before it is executed, on any engine; what it raises, the driver raises."""
+
+    def from_engine(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        note(statement)
+
+    plain = prepared.cursor.__enter__
+    event.listen(Engine, "before_cursor_execute", from_engine)
+    prepared.cursor.__enter__ = lambda self: _Watched(plain(self), note)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        prepared.cursor.__enter__ = plain  # type: ignore[method-assign]
+        event.remove(Engine, "before_cursor_execute", from_engine)
+
+
 @contextmanager
 def statements() -> Iterator[list[str]]:
     """The statements that are executed meanwhile, on any engine."""
     found: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        found.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    yield found
-    event.remove(Engine, "before_cursor_execute", note)
+    with watched(found.append):
+        yield found

@@ -22,6 +22,7 @@ from itipd.outbox import Outbox, backoff, file_name, outgoing
 from itipd.relay import Smtp
 from itipd.relay_session import Envelope, RelayError, Verdict
 from itipd.store import Entry, NewDelivery, Sending, Store
+from itipd.store.claims import SUPERSEDED
 from tests.sink import DROP, HANG, Sink, sink
 
 ORGANIZER = "meetings@example.com"
@@ -49,7 +50,13 @@ def calendar(method: str = "REQUEST", summary: str = "Planning") -> str:
 
 
 async def put(
-    store: Store, *recipients: str, uid: str = "plan", sequence: int = 0, text: str | None = None, at: datetime = AT
+    store: Store,
+    *recipients: str,
+    uid: str = "plan",
+    sequence: int = 0,
+    text: str | None = None,
+    at: datetime = AT,
+    method: str = "REQUEST",
 ) -> None:
     """One sending to these recipients, as the inbox writes it."""
     deliveries = []
@@ -58,7 +65,7 @@ async def put(
             organizer=ORGANIZER,
             uid=uid,
             rid="",
-            method="REQUEST",
+            method=method,
             sequence=sequence,
             recipient=recipient,
             created_at=at,
@@ -72,12 +79,12 @@ async def put(
                 organizer_name="Meetings",
                 uid=uid,
                 meeting_id=0,
-                method="REQUEST",
+                method=method,
                 rid="",
                 sequence=sequence,
                 reason="registered",
                 summary="Planning",
-                calendar=calendar() if text is None else text,
+                calendar=calendar(method) if text is None else text,
                 created_at=at,
                 deliveries=tuple(deliveries),
                 cause=cause,
@@ -228,8 +235,8 @@ async def test_each_recipient_alone(sqlite_store: Store) -> None:
 async def test_order_is_kept(sqlite_store: Store) -> None:
     """A later mail about the same meeting never overtakes an earlier one that has to wait; other guests go on."""
     clock = Clock()
-    for sequence in range(3):
-        await put(sqlite_store, "bea@example.org", "carl@example.org", sequence=sequence)
+    for sequence, method in enumerate(("REQUEST", "CANCEL", "REQUEST")):
+        await put(sqlite_store, "bea@example.org", "carl@example.org", sequence=sequence, method=method)
     async with sink(Sink(refused={"bea@example.org": TEMPORARY})) as found:
         outbox = Outbox(sqlite_store, relay_of(found), clock=clock)
         await outbox.deliver_due()
@@ -241,6 +248,27 @@ async def test_order_is_kept(sqlite_store: Store) -> None:
     for guest in ("bea@example.org", "carl@example.org"):
         sent = [email.message_from_bytes(taken.raw)["Message-ID"] for taken in found.taken if taken.recipient == guest]
         assert sent == [line["message_id"] for line in await rows(sqlite_store) if line["to"] == [guest]]
+
+
+async def test_newest_request_alone_is_sent(sqlite_store: Store) -> None:
+    """After an outage the recipient gets the newest REQUEST and none of those before it, which say why they failed."""
+    clock = Clock()
+    await put(sqlite_store, "bea@example.org", sequence=0)
+    async with sink(Sink(refused={"bea@example.org": TEMPORARY})) as found:
+        outbox = Outbox(sqlite_store, relay_of(found), clock=clock)
+        assert await outbox.deliver_due() == Counter(waiting=1)
+        for sequence in (1, 2):
+            await put(sqlite_store, "bea@example.org", sequence=sequence)
+        found.refused.clear()
+        assert await outbox.deliver_due() == Counter(sent=1)
+        clock.forward(hours=1)
+        assert await outbox.deliver_due() == Counter()
+        await outbox.close()
+    lines = await rows(sqlite_store)
+    assert [email.message_from_bytes(taken.raw)["Message-ID"] for taken in found.taken] == [lines[2]["message_id"]]
+    assert [(line["state"], line["last_error"]) for line in lines] == [
+        ("failed", SUPERSEDED), ("failed", SUPERSEDED), ("sent", None)
+    ]  # fmt: skip
 
 
 async def test_poisoned_delivery(sqlite_store: Store) -> None:
@@ -304,9 +332,9 @@ async def test_dead_relay(sqlite_store: Store, unused_tcp_port: int) -> None:
     await put(sqlite_store, *guests(40))
     outbox = Outbox(sqlite_store, Relay(host="127.0.0.1", port=unused_tcp_port), clock=clock)
     first = await outbox.deliver_due()
-    assert first["waiting"] == room.IN_FLIGHT
+    assert first["waiting"] == room.FIRST
     assert await outbox.deliver_due() == Counter(waiting=1)  # from now on it is only felt for
-    for line in (await rows(sqlite_store))[: room.IN_FLIGHT]:
+    for line in (await rows(sqlite_store))[: room.FIRST]:
         assert f"127.0.0.1:{unused_tcp_port}" in line["last_error"]
     clock.forward(minutes=1)
     async with sink(port=unused_tcp_port) as found:
@@ -341,7 +369,7 @@ async def test_hanging_relay_is_asked_few_times(sqlite_store: Store) -> None:
     await put(sqlite_store, *guests(40))
     way = Slow()
     counts = await Outbox(sqlite_store, Relay(), clock=Clock(), way=way).deliver_due()
-    assert counts == Counter(waiting=room.IN_FLIGHT)
+    assert counts == Counter(waiting=room.FIRST)
     assert len(way.envelopes) == relay.CONNECTIONS
 
 

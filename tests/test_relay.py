@@ -26,6 +26,18 @@ def envelope(recipient: str = "bea@example.org", raw: bytes = RAW, name: str = "
     return Envelope("meetings+b-abc@example.com", recipient, raw, name)
 
 
+@pytest.fixture(autouse=True, params=[False, True], ids=["", "pipelining"])
+def pipelining(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every truth holds with relays that offer PIPELINING (RFC 2920), and with those that do not."""
+    plain = Sink.__init__
+
+    def offering(self: Sink, *given: Any, **keys: Any) -> None:
+        plain(self, *given, **keys)
+        self.pipelining = request.param
+
+    monkeypatch.setattr(Sink, "__init__", offering)
+
+
 @asynccontextmanager
 async def smtp(found: Sink, *, patience: float = 1.0, **keys: Any) -> AsyncIterator[Smtp]:
     """A way to this sink that is closed at the end."""
@@ -423,3 +435,52 @@ def test_way(tmp_path: Path) -> None:
     assert isinstance(way(Relay(host="relay.example.net")), Smtp)
     assert isinstance(way(Relay(directory=tmp_path)), Folder)
     assert way(Relay()) is None
+
+
+class _Strange(asyncio.Protocol):
+    """A relay that offers PIPELINING and answers each write with what it was told to."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers = [b"220 x\r\n", b"250-x\r\n250 PIPELINING\r\n", *answers]
+        self.heard: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(self.answers.pop(0))
+
+    def data_received(self, data: bytes) -> None:
+        self.heard.append(data)
+        self.transport.write(self.answers.pop(0) if self.answers else b"250 OK\r\n")
+
+
+@pytest.mark.parametrize(
+    ("answers", "state", "code", "last"),
+    [
+        ((b"250 OK\r\n550 5.1.1 no\r\n354 go on\r\n", b"554 nobody\r\n"), "failed", "5.1.1", b".\r\n"),
+        ((b"250 OK\r\n550 5.1.1 no\r\n554 nobody\r\n",), "failed", "5.1.1", b"RSET\r\n"),
+        ((b"250 OK\r\n250 OK\r\n250 what?\r\n",), "later", "4.0.0", b"RSET\r\n"),
+        ((b"rubbish\r\n",), "later", "4.0.0", b"MAIL"),
+        ((b"250-" + b"x" * 100_000,), "later", "4.0.0", b"MAIL"),
+    ],
+    ids=["mail to nobody", "refused", "no 354", "rubbish", "endless"],
+)
+async def test_strange_answers_to_a_pipeline(answers: tuple[bytes, ...], state: str, code: str, last: bytes) -> None:
+    """A relay that answers strangely gets no words of a mail, and never the mail a wrong verdict."""
+    relays: list[_Strange] = []
+
+    def begin() -> _Strange:
+        relays.append(_Strange(*answers))
+        return relays[-1]
+
+    server = await asyncio.get_running_loop().create_server(begin, "127.0.0.1", 0)
+    config = Relay(host="127.0.0.1", port=server.sockets[0].getsockname()[1], tls="off")
+    client = Smtp(config, timeout=1.0, data_timeout=1.0)
+    verdict = await client.deliver(envelope())
+    await client.close()
+    server.close()
+    await server.wait_closed()
+    assert (verdict.state, verdict.code) == (state, code)
+    (one,) = relays
+    assert any(piece.startswith(last) for piece in one.heard)
+    assert not any(b"Subject" in piece for piece in one.heard)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from itipd.itip.answer import LAST
 from itipd.itip.model import (
     Attendee,
     CalAddress,
@@ -124,6 +125,36 @@ async def test_want_loads_what_it_names(store: Store) -> None:
     two = [("g0", ""), ("g0", RID), ("g1", ""), ("g1", RID)]
     assert await loaded(Want(WE, "a", guests=1)) == (["", RID, other_day], two)
     assert await loaded(Want(WE, "a", guests=9)) == await loaded(Want(WE, "a", everything=True))
+
+
+async def test_want_leaves_out_answers_to_other_instances(store: Store) -> None:
+    """Of an attendee's rows come those that can say anything about the wanted R, and those of a later R with it."""
+    days = [moment(day, 10).rid for day in range(1, 7)]
+    mere, overridden, onward, uninvited = days[:4]
+    rows = [
+        guest(BOB),
+        Attendee(BOB, mere, listed=False),
+        Attendee(BOB, overridden),
+        Attendee(BOB, onward, listed=False, future=True),
+        Attendee(BOB, uninvited, listed=False, position=LAST),
+        *(Attendee(BOB, rid, listed=False) for rid in days[4:]),
+    ]
+    await register(store, "a", *rows)
+    async with store.batch() as batch:
+
+        def there() -> list[str]:
+            meeting = batch.meeting(WE, "a")
+            assert meeting is not None
+            return sorted(rid for rid, _ in meeting.attendees)
+
+        await batch.gather([Want(WE, "a", frozenset({BOB}), frozenset({days[4]}))])
+        assert there() == ["", overridden, onward, uninvited, days[4]]
+        with pytest.raises(ValueError, match="was not gathered"):
+            await batch.apply(batch.meeting(WE, "a"), WE, "a", [PutAttendee(Attendee(BOB, days[5]))])
+        await batch.gather([Want(WE, "a", rids=frozenset({days[5]}))])
+        assert there() == ["", overridden, onward, uninvited, *days[4:]]
+        await batch.apply(batch.meeting(WE, "a"), WE, "a", [PutAttendee(Attendee(BOB, days[5], partstat="ACCEPTED"))])
+    assert (await whole(store, "a")).attendees[days[5], BOB].partstat == "ACCEPTED"
 
 
 async def test_want_one_mailbox_with_any_tag(store: Store) -> None:
@@ -402,7 +433,7 @@ async def test_no_lost_first_answer(two: tuple[Store, Store]) -> None:
 
     async def add(store: Store) -> None:
         async with store.batch() as batch:
-            await batch.gather([Want(WE, "a", frozenset({BOB}))])
+            await batch.gather([Want(WE, "a", frozenset({BOB}), frozenset({RID}))])
             meeting = batch.meeting(WE, "a")
             assert meeting is not None
             row = meeting.attendees.get((RID, BOB), Attendee(BOB, RID, guests=0))
@@ -499,3 +530,47 @@ async def test_failed_statement_rolls_back(store: Store) -> None:
         await work()
     await reply(store, "a", BOB, "TENTATIVE")
     assert (await whole(store, "a")).attendees["", BOB].partstat == "TENTATIVE"
+
+
+async def test_whole_transaction_may_ask_the_event_loop(store: Store) -> None:
+    """What runs where the database is can wait for the event loop by `outside`, and is committed at its end."""
+
+    async def elsewhere() -> str:
+        await asyncio.sleep(0.01)
+        return "b"
+
+    async def work(batch: Batch) -> str:
+        uid = await batch.outside(elsewhere())
+        await batch.gather([Want(WE, uid, everything=True)])
+        await batch.apply(None, WE, uid, put(uid))
+        return uid
+
+    assert await store.whole(work) == "b"
+    assert await store.meeting("b") is not None
+
+
+async def test_whole_transaction_is_rolled_back(store: Store) -> None:
+    """An exception in it leaves nothing behind, and the next one begins anew."""
+
+    async def work(batch: Batch) -> None:
+        await batch.gather([Want(WE, "b", everything=True)])
+        await batch.apply(None, WE, "b", put("b"))
+        raise RuntimeError("a fault of ours")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            await store.whole(work)
+    assert await store.meeting("b") is None
+    await register(store, "b")
+
+
+async def test_whole_transaction_of_sqlite_waits_for_nothing(sqlite_url: str) -> None:
+    """Waiting for the event loop in the writer's thread would never end: it is an error that says what to use."""
+    store = await Store.open(sqlite_url)
+
+    async def work(batch: Batch) -> None:
+        await asyncio.sleep(0)
+
+    with pytest.raises(RuntimeError, match=r"use Batch\.outside"):
+        await store.whole(work)
+    await store.close()

@@ -9,6 +9,7 @@ import pytest
 
 from itipd.itip.model import Meeting
 from itipd.store import Ref, Store
+from itipd.store.claims import SUPERSEDED
 from itipd.store.outbox import failure
 from tests.store_help import BOB, EVE, NOW, guest, register, reply, send, sending, whole
 
@@ -61,22 +62,136 @@ async def test_renewed_lease_holds(store: Store, meeting: Meeting) -> None:
     assert second.fence == 2
 
 
-async def test_one_at_a_time_for_a_recipient_and_instance(store: Store, meeting: Meeting) -> None:
-    """A later mail about the same instance waits for the earlier one, also while that one backs off; others do not."""
-    await send(store, meeting, BOB)
-    await send(store, meeting, BOB, EVE)
-    await send(store, meeting, BOB, rid="20261208T090000Z")
-    claimed = await store.claim(NOW, LEASE, 10)
-    assert [(one.id, one.recipient) for one in claimed] == [(1, BOB), (3, EVE), (4, BOB)]
-    assert await store.settle(claimed[0], "waiting", NOW, next_attempt=LATER, error="450 later", code="4.2.0")
-    assert await store.claim(NOW, LEASE, 10) == []
-    assert [one.id for one in await store.claim(LATER, LEASE, 1)] == [3]  # its lease has ended, and it was due first
-    (again,) = await store.claim(LATER, LEASE, 1)
-    assert again.id == 4
-    (again,) = await store.claim(LATER, LEASE, 1)
-    assert again.id == 1
+X, Y = "20261208T090000Z", "20261215T090000Z"
+
+
+async def claimed(store: Store, limit: int = 10) -> list[int]:
+    """The ids that a claim gives now."""
+    return [one.id for one in await store.claim(NOW, LEASE, limit)]
+
+
+async def states(store: Store) -> list[tuple[str, str | None]]:
+    """State and error of each delivery, in order of id."""
+    return [(line["state"], line["last_error"]) for line in (await store.outbox_list())[0]]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "alone"),
+    [
+        (("REQUEST", ""), ("CANCEL", ""), False),
+        (("REQUEST", ""), ("CANCEL", X), False),
+        (("REQUEST", ""), ("REQUEST", X), False),
+        (("REQUEST", X), ("CANCEL", ""), False),
+        (("REQUEST", X), ("CANCEL", X), False),
+        (("CANCEL", X), ("REQUEST", ""), False),
+        (("CANCEL", X), ("CANCEL", X), False),
+        (("REQUEST", X), ("REQUEST", Y), True),
+        (("CANCEL", X), ("REQUEST", Y), True),
+    ],
+)
+async def test_order_where_one_builds_on_another(
+    store: Store, meeting: Meeting, first: tuple[str, str], then: tuple[str, str], alone: bool
+) -> None:
+    """An instance never overtakes its series to a recipient, nor the series its instance, also not in backoff; two
+    instances have nothing to do with each other, nor have two recipients."""
+    await send(store, meeting, BOB, method=first[0], rid=first[1])
+    (one,) = await store.claim(NOW, LEASE, 10)
+    await send(store, meeting, BOB, EVE, method=then[0], rid=then[1])
+    assert await claimed(store) == [*([2] if alone else []), 3]
+    assert await store.settle(one, "waiting", NOW, next_attempt=LATER, error="450 later", code="4.2.0")
+    assert await claimed(store) == []
+    (again,) = [one for one in await store.claim(LATER, LEASE, 10) if one.id == 1]
     assert await store.settle(again, "sent", LATER)
+    if not alone:
+        assert [one.id for one in await store.claim(LATER, LEASE, 10)] == [2]
+    assert ("failed", SUPERSEDED) not in await states(store)
+
+
+async def test_failed_one_blocks_nobody(store: Store, meeting: Meeting) -> None:
+    """After a mail that has failed for good the next one about the same meeting leaves."""
+    await send(store, meeting, BOB)
+    await send(store, meeting, BOB, method="CANCEL")
+    (one,) = await store.claim(NOW, LEASE, 10)
+    assert await store.settle(one, "failed", NOW, error="compose: no calendar", code="5.6.0")
+    assert await claimed(store) == [2]
+
+
+@pytest.mark.parametrize(("older", "newer"), [("", ""), (X, X), (X, "")])
+async def test_newer_request_supersedes(store: Store, meeting: Meeting, older: str, newer: str) -> None:
+    """An unsent REQUEST gives way to one of the same instance or of the series, also in backoff."""
+    await send(store, meeting, BOB, EVE, rid=older)
+    (one, _) = await store.claim(NOW, LEASE, 10)
+    assert await store.settle(one, "waiting", NOW, next_attempt=LATER, error="450 later", code="4.2.0")
+    await send(store, meeting, BOB, EVE, rid=newer)
+    # Eve's first one is being sent: it can neither be taken back nor overtaken.
+    assert await claimed(store) == [3]
+    assert await states(store) == [
+        ("failed", SUPERSEDED), ("sending", None), ("sending", None), ("waiting", None)
+    ]  # fmt: skip
+    shown = await store.outbox(1)
+    assert shown is not None
+    assert [(made["state"], made["error"]) for made in shown["attempts_made"]] == [
+        ("waiting", "450 later"), ("failed", SUPERSEDED)
+    ]  # fmt: skip
+    assert (await whole(store, "a")).attendees["", BOB].schedule_status is None
+
+
+async def test_several_are_superseded_at_once(store: Store, meeting: Meeting) -> None:
+    """The newest REQUEST of the series is the only one that leaves, whatever waits before it."""
+    for rid in ("", X, Y, X, ""):
+        await send(store, meeting, BOB, rid=rid)
+    assert await claimed(store) == [5]
+    assert await states(store) == [("failed", SUPERSEDED)] * 4 + [("sending", None)]
+
+
+async def test_series_is_not_superseded_by_its_instance(store: Store, meeting: Meeting) -> None:
+    """The REQUEST of one instance says nothing of the series: that leaves first."""
+    await send(store, meeting, BOB)
+    await send(store, meeting, BOB, rid=X)
+    assert await claimed(store) == [1]
+    assert await states(store) == [("sending", None), ("waiting", None)]
+
+
+async def test_nothing_is_superseded_over_a_cancel(store: Store, meeting: Meeting) -> None:
+    """REQUEST, CANCEL, REQUEST: all leave in order, for a CANCEL of what was never requested would say nothing."""
+    await send(store, meeting, BOB)
+    await send(store, meeting, BOB, method="CANCEL")
+    await send(store, meeting, BOB)
+    for number in (1, 2, 3):
+        (one,) = await store.claim(NOW, LEASE, 10)
+        assert one.id == number
+        assert await store.settle(one, "sent", NOW)
+
+
+async def test_only_a_request_that_can_leave_supersedes(store: Store, meeting: Meeting) -> None:
+    """One that a person holds back, or that has failed, takes nobody's place."""
+    await send(store, meeting, BOB)
+    await send(store, meeting, BOB)
+    await send(store, meeting, BOB)
+    assert await store.hold(3, NOW)
+    assert await store.drop(2, NOW)
+    assert await claimed(store) == [1]
+
+
+async def test_superseded_is_over(store: Store, meeting: Meeting) -> None:
+    """What was superseded is not tried again, dropped or released: the newer one says it all."""
+    await send(store, meeting, BOB)
+    await send(store, meeting, BOB)
+    assert await claimed(store) == [2]
+    assert [await act(1, NOW) for act in (store.retry, store.drop, store.release, store.hold)] == [False] * 4
+    assert await states(store) == [("failed", SUPERSEDED), ("sending", None)]
+
+
+async def test_lease_that_ended_is_not_superseded(store: Store, meeting: Meeting) -> None:
+    """What a dead process may have sent is sent again before the newer one: nobody knows how far it came."""
+    await send(store, meeting, BOB)
+    await store.claim(NOW, LEASE, 10)
+    await send(store, meeting, BOB)
+    (one,) = await store.claim(NOW + LEASE, LEASE, 10)
+    assert (one.id, one.attempts) == (1, 2)
+    assert await store.settle(one, "waiting", LATER, next_attempt=LATER + LEASE)
     assert [one.id for one in await store.claim(LATER, LEASE, 10)] == [2]
+    assert (await states(store))[0] == ("failed", SUPERSEDED)
 
 
 async def test_held_one_blocks_nobody(store: Store, meeting: Meeting) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -274,6 +275,18 @@ async def test_raw_mail(here: World) -> None:
     assert answer.content == b"mail of bob@example.com: ACCEPTED"
     assert answer.headers["Content-Type"] == "message/rfc822"
     assert answer.headers["Content-Disposition"] == f'attachment; filename="mail-{number}.eml"'
+
+
+async def test_raw_mail_that_was_removed(here: World) -> None:
+    """Of a mail whose bytes were purged the line is there, and instead of the bytes a 404 that says so."""
+    await here.put(calendar("plan"))
+    number = await here.answer("plan", BOB, "ACCEPTED")
+    later = datetime.now(UTC) + timedelta(days=10_000)
+    await here.store.purge_mail(later, later)
+    assert [one["id"] for one in (await here.web.get("/v1/mail")).json()["mail"]] == [number]
+    found = await here.web.get(f"/v1/mail/{number}/raw")
+    problem(found, 404, "unknown_mail")
+    assert "bytes were removed" in found.json()["detail"]
 
 
 async def test_unknown_mail(here: World) -> None:

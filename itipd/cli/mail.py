@@ -74,7 +74,9 @@ def raw(app: App, number: int) -> None:
     async def work() -> None:
         async with open_store(app.config()) as store:
             found = await _mail(store, number)
-        click.echo(found["raw"], nl=False)
+        if not found["raw"]:
+            raise Failure(f"mail {number}: found its bytes removed, by [retention] or `itipd forget`", WRONG)
+        output.octets(found["raw"])
 
     run(work())
 

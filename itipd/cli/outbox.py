@@ -152,7 +152,8 @@ def _change(app: App, number: int, work: Callable[[Store], Awaitable[bool]], exp
         if found is None:
             raise _unknown(number)
         if not done:
-            raise Failure(f"outbox {number}: found it {found['state']}, expected it {expected}", WRONG)
+            why = f" ({found['last_error']})" if found["state"] == "failed" else ""
+            raise Failure(f"outbox {number}: found it {found['state']}{why}, expected it {expected}", WRONG)
         if app.as_json:
             output.one(public(found))
         else:

@@ -38,6 +38,15 @@ def say(text: str = "") -> None:
     click.echo(text, file=sys.stdout)
 
 
+def octets(data: bytes) -> None:
+    """A mail or a calendar as it is; on a terminal without its controls, which are somebody else's."""
+    if not sys.stdout.isatty():
+        click.echo(data, nl=False)
+        return
+    for line in data.decode("utf-8", "replace").splitlines():
+        say(plain(line, len(line)))
+
+
 def one(value: Mapping[str, Any]) -> None:
     """One JSON object on one line."""
     say(dumps(value))

@@ -212,7 +212,7 @@ class Play:
         try:
             found = await self._player.play(read_folder(path))
         except ScenarioError as error:
-            click.echo(f"itipd: {error}", err=True)
+            click.echo(f"itipd: {output.cell(str(error))}", err=True)
             self.wrong, self.code = self.wrong + 1, BAD_DATA
             return
         if self.options.accept:

@@ -72,18 +72,25 @@ def check(file: Path, found: dict[str, Any], *, as_json: bool) -> bool:
 
 @contextmanager
 def progress(paths: Sequence[Path], *, as_json: bool) -> Iterator[Callable[[Item | Scenario], None]]:
-    """A bar on stderr, where that is a terminal; the function moves it on. None over JSON on the same terminal."""
+    """A bar on stderr for what is in `paths`; the function moves it on."""
+    from itipd.replay import Scenario, size
+
+    with bar(lambda: sum(map(size, paths)), as_json=as_json) as advance:
+        yield lambda item: advance(size(item.path) if isinstance(item, Scenario) else item.size)
+
+
+@contextmanager
+def bar(total: Callable[[], int], *, as_json: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, where that is a terminal. None over JSON on the same terminal."""
     # What is printed goes above the bar, but only where both are the same terminal.
     both = sys.stdout.isatty()
     if not sys.stderr.isatty() or (as_json and both):
-        yield lambda item: None
+        yield lambda _: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from itipd.replay import Scenario, size
-
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=both) as bar:
-        task = bar.add_task("", total=sum(map(size, paths)))
-        yield lambda item: bar.advance(task, size(item.path) if isinstance(item, Scenario) else item.size)
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=both) as shown:
+        task = shown.add_task("", total=total())
+        yield lambda done: shown.advance(task, done)

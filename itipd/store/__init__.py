@@ -7,10 +7,12 @@ from itipd.store.values import (
     Entry,
     HeldMail,
     NewDelivery,
+    NoSpaceError,
     OutcomeRow,
     Ref,
     Sending,
     StoreError,
+    UnavailableError,
     Want,
 )
 
@@ -20,10 +22,12 @@ __all__ = [
     "Entry",
     "HeldMail",
     "NewDelivery",
+    "NoSpaceError",
     "OutcomeRow",
     "Ref",
     "Sending",
     "Store",
     "StoreError",
+    "UnavailableError",
     "Want",
 ]

@@ -5,16 +5,20 @@ A message sees what the ones before it in the batch have done. Nothing is writte
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import TypeVar, cast
 
 from itipd.itip.model import (
+    Attendee,
     DropAttendee,
     DropEvent,
+    Event,
     Meeting,
+    Proposal,
     PutAttendee,
     PutEvent,
     PutMeeting,
@@ -27,6 +31,8 @@ from itipd.store.rows import key_of
 from itipd.store.types import key_text
 from itipd.store.values import Delivered, Entry, HeldMail, Loaded, MeetingKey, OutcomeRow, Ref, Sending, Want
 
+T = TypeVar("T")
+
 
 @asynccontextmanager
 async def batch(database: Database) -> AsyncIterator[Batch]:
@@ -35,6 +41,18 @@ async def batch(database: Database) -> AsyncIterator[Batch]:
         work = Batch(transaction)
         yield work
         await work.flush()
+
+
+async def whole(database: Database, work: Callable[[Batch], Awaitable[T]]) -> T:
+    """`work` on a Batch, then the commit, both where the database is quickest; see `Database.whole`."""
+
+    async def run(transaction: Transaction) -> T:
+        batch = Batch(transaction)
+        found = await work(batch)
+        await batch.flush()
+        return found
+
+    return await database.whole(run)
 
 
 class Batch:
@@ -46,6 +64,11 @@ class Batch:
         self._ids = flush.Ids()
         self._pending = flush.Pending()
         self._digests: dict[tuple[str, bytes], Ref] = {}
+        self._none_held: set[MeetingKey] = set()
+
+    async def outside(self, work: Awaitable[T]) -> T:
+        """Waits for something of the event loop's; a batch waits for nothing else but its own database."""
+        return await self._transaction.outside(work)
 
     async def seen(self, digests: Sequence[tuple[str, bytes]]) -> dict[tuple[str, bytes], int]:
         """(organizer, digest) -> id in the journal, for those that an earlier batch has written."""
@@ -61,7 +84,8 @@ class Batch:
         """Loads what `wants` name, in a constant number of statements, and locks it against other processes.
 
         Always: the meeting and the series' event. `rids`: those overrides (a date alone: all of that day);
-        `addresses`: all rows and open proposals of these; `guests=N`: all events, and all rows of at most N + 1
+        `addresses`: the open proposals of these, and their rows but for mere answers to other instances than `rids`;
+        `guests=N`: all events, and all rows of at most N + 1
         addresses; `everything`: all of it, and nobody else may write the meeting. May be called again for more; what
         is there is not fetched again.
         """
@@ -90,33 +114,41 @@ class Batch:
         if current is None:
             current = await self._created(organizer, uid, writes)
             loaded.everything = True
-        events, attendees, proposals = dict(current.events), dict(current.attendees), dict(current.proposals)
+        before = current  # copied only where it changes: a meeting may have 10,000 attendees
+        events, proposals = cast(dict[str, Event], before.events), cast(dict[int, Proposal], before.proposals)
+        attendees = cast(dict[tuple[str, str], Attendee], before.attendees)
         for write in writes:
             match write:
                 case PutAttendee(row):
+                    _expect(loaded.has_row(row.rid, row.address), uid, f"attendee {row.address} at {row.rid!r}")
+                    attendees = dict(attendees) if attendees is before.attendees else attendees
                     attendees[row.rid, row.address] = row
                     loaded.touched_attendees.add((row.rid, row.address))
-                    _expect(loaded.everything or row.address in loaded.addresses, uid, f"attendee {row.address}")
                 case DropAttendee(rid, address):
+                    _expect(loaded.has_row(rid, address), uid, f"attendee {address} at {rid!r}")
+                    attendees = dict(attendees) if attendees is before.attendees else attendees
                     attendees.pop((rid, address), None)
                     loaded.touched_attendees.add((rid, address))
-                    _expect(loaded.everything or address in loaded.addresses, uid, f"attendee {address}")
                 case PutMeeting(row):
                     loaded.touched_row = True
                     current = replace(row, organizer=current.organizer, id=current.id)
                 case PutEvent(event):
+                    events = dict(events) if events is before.events else events
                     events[event.rid] = event
                     loaded.touched_events.add(event.rid)
                     _expect(loaded.has_event(event.rid), uid, f"event {event.rid!r}")
                 case DropEvent(rid):
+                    events = dict(events) if events is before.events else events
                     events.pop(rid, None)
                     loaded.touched_events.add(rid)
                     _expect(loaded.has_event(rid), uid, f"event {rid!r}")
                 case PutProposal(proposal):
                     if not proposal.id:
                         proposal = replace(proposal, id=await self._id("proposals"))
+                    proposals = dict(proposals) if proposals is before.proposals else proposals
                     proposals[proposal.id] = proposal
                     loaded.touched_proposals.add(proposal.id)
+        loaded.id = current.id
         loaded.meeting = replace(current, events=events, attendees=attendees, proposals=proposals)
         return loaded.meeting
 
@@ -148,17 +180,28 @@ class Batch:
         self._pending.sendings.append((ref, sending))
         return ref
 
+    async def look_for_held(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Looks at once which of these (organizer, uid) have nothing held: of those `held` asks the database no more.
+
+        Only of meetings that this batch has gathered with everything: nobody else holds anything of them meanwhile.
+        """
+        wanted = sorted({key_of(organizer, uid) for organizer, uid in keys})
+        if wanted:
+            self._none_held |= set(wanted) - await self._transaction.run(partial(gather.have_held, keys=wanted))
+
     async def held(self, keys: Sequence[tuple[str, str]], reason: str = "") -> list[HeldMail]:
         """Open held outcomes of these (organizer, uid), the oldest first, those of this batch too; "": any reason."""
         wanted = sorted({key_of(organizer, uid) for organizer, uid in keys})
         closed = {ref.id for ref, _ in self._pending.closed}
-        found = await self._transaction.run(partial(gather.held, keys=wanted, reason=reason)) if wanted else []
+        stored = [key for key in wanted if key not in self._none_held]
+        found = await self._transaction.run(partial(gather.held, keys=stored, reason=reason)) if stored else []
         found = [mail for mail in found if mail.outcome.id not in closed]
-        entries = {id(ref): entry for ref, entry in self._pending.entries}
-        for ref, row in self._pending.outcomes:
+        mine = [(ref, row) for ref, row in self._pending.outcomes if row.open]
+        entries = {id(ref): entry for ref, entry in self._pending.entries} if mine else {}
+        for ref, row in mine:
             decision = row.decision
             entry = entries.get(id(row.entry))
-            if entry is None or not row.open or not decision.uid or (reason and decision.reason != reason):
+            if entry is None or not decision.uid or (reason and decision.reason != reason):
                 continue
             if key_of(entry.organizer, decision.uid) in wanted:
                 found.append(_held(ref, row, entry))

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, and_, literal_column, text, update
+from sqlalchemy import Connection, TextClause, and_, literal_column, text, update
 
 from itipd.itip.uids import uid_key
 from itipd.store import rows
 from itipd.store.listing import dialect_of
-from itipd.store.prepared import Prepared, deleted, inserted, parameter, updated
+from itipd.store.prepared import Prepared, Query, deleted, inserted, parameter, updated
 from itipd.store.schema import attendees, deliveries, events, journal, meetings, outcomes, proposals, sendings
 from itipd.store.types import key_text
 from itipd.store.values import Entry, Loaded, MeetingKey, OutcomeRow, Ref, Sending
@@ -21,7 +21,10 @@ Row = dict[str, Any]
 
 ID = ("organizer", "id")
 
-_sequences = text("SELECT name, seq FROM sqlite_sequence")
+
+@Query
+def _sequences(_dialect: str) -> TextClause:
+    return text("SELECT name, seq FROM sqlite_sequence")
 
 
 @dataclass(slots=True)
@@ -47,7 +50,7 @@ class Ids:
         if dialect_of(connection) != "sqlite":
             return _nextvals(connection, counts)
         if self._last is None:
-            self._last = {row.name: row.seq for row in connection.execute(_sequences)}
+            self._last = {row[0]: row[1] for row in _sequences.rows(connection, {})}
         taken = {}
         for table, count in counts.items():
             last = self._last.get(table, 0)
@@ -68,17 +71,19 @@ class Ids:
 
 def _nextvals(connection: Connection, counts: Mapping[str, int]) -> dict[str, list[int]]:
     taken: dict[str, list[int]] = {table: [] for table in counts}
-    found = connection.execute(_nextval, {"tables": list(counts), "counts": list(counts.values())})
-    for table, number in found:
+    wanted = {"tables": list(counts), "counts": list(counts.values())}
+    for table, number in _nextval.rows(connection, wanted):
         taken[table].append(number)
     return taken
 
 
 # Unused ones leave gaps; a sequence of PostgreSQL does that anyway.
-_nextval = text(
-    "SELECT name, nextval(CAST(name || '_id_seq' AS regclass)) "
-    "FROM unnest(CAST(:tables AS text[]), CAST(:counts AS int[])) AS wanted(name, n), generate_series(1, n)"
-)
+@Query
+def _nextval(_dialect: str) -> TextClause:
+    return text(
+        "SELECT name, nextval(CAST(name || '_id_seq' AS regclass)) "
+        "FROM unnest(CAST(:tables AS text[]), CAST(:counts AS int[])) AS wanted(name, n), generate_series(1, n)"
+    )
 
 
 def flush(connection: Connection, ids: Ids, known: Mapping[MeetingKey, Loaded], pending: Pending) -> None:
@@ -151,7 +156,7 @@ def _attendees(connection: Connection, changed: Mapping[MeetingKey, Loaded]) -> 
             elif stored is None:
                 fresh.append(rows.attendee_values(loaded.there, row))
             elif rows.same_guest(row, stored):
-                answered.append(rows.attendee_values(loaded.there, row))
+                answered.append(rows.answer_values(loaded.there, row))
             else:
                 again.append(rows.attendee_values(loaded.there, row))
     deleted(attendees, rows.ATTENDEE_KEY).run(connection, gone)

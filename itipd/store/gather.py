@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -28,9 +27,11 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from itipd.itip import answer
 from itipd.itip.model import Attendee, Event, Proposal
 from itipd.store import rows
 from itipd.store.listing import NUMBER, TEXT, Keys, dialect_of, packed
+from itipd.store.prepared import Query
 from itipd.store.rows import attendee_columns, event_columns, meeting_columns, proposal_columns
 from itipd.store.schema import attendees, deliveries, events, journal, meetings, outcomes, proposals, sendings
 from itipd.store.types import digest_text, key_text
@@ -73,31 +74,30 @@ def gather(connection: Connection, wanted: Mapping[MeetingKey, Want], known: Map
 
 def load(connection: Connection, wanted: Mapping[MeetingKey, Want], known: Mapping[MeetingKey, Loaded]) -> None:
     """Fills `known`, which has an entry for every key of `wanted`. What the batch has changed already stays."""
-    dialect = dialect_of(connection)
     new = [key for key in wanted if not known[key].looked]
+    fresh: dict[int, Any] = {}  # rows of meetings that the batch has not seen before
     if new:
-        found = connection.execute(_meetings(dialect), packed({"o": key[0], "u": key[1]} for key in new))
-        for row in found:
+        for row in _meetings.rows(connection, packed({"o": key[0], "u": key[1]} for key in new)):
             loaded = known[row[0], row[1]]
-            loaded.meeting = rows.meeting_of(row)
-            loaded.stored = True
+            loaded.id, loaded.stored = row[3], True
+            fresh[loaded.id] = row
         for key in new:
             known[key].looked = True
     present = {key: want for key, want in wanted.items() if known[key].stored}
     if not present:
         return
-    by_id = {known[key].id: known[key] for key in present}
     people = packed(_attendee_keys(present, known))
-    found_events = connection.execute(_events(dialect), packed(_event_keys(present, known))).all()
-    found_attendees = list(connection.execute(_attendees(dialect), people))
+    found_events = _events.rows(connection, packed(_event_keys(present, known)))
+    found_attendees = list(_attendees.rows(connection, people))
     guests = [key for key, want in present.items() if want.guests and not want.everything]
     if guests:
         # SQLite takes no column as OFFSET, so the largest number counts for all.
         most = max(present[key].guests for key in guests)
         listed = packed({"o": key[0], "m": known[key].id} for key in guests)
-        found_attendees += connection.execute(_guests(dialect), {**listed, "most": most})
-    found_proposals = connection.execute(_proposals(dialect), people).all()
-    _merge(by_id, found_events, found_attendees, found_proposals)
+        found_attendees += _guests.rows(connection, {**listed, "most": most})
+    found_proposals = _proposals.rows(connection, people)
+    by_id = {known[key].id: known[key] for key in present}
+    _merge(by_id, fresh, found_events, found_attendees, found_proposals)
     for key, want in present.items():
         known[key].note(want)
 
@@ -116,15 +116,16 @@ def _event_keys(present: Mapping[MeetingKey, Want], known: Mapping[MeetingKey, L
 
 def _attendee_keys(present: Mapping[MeetingKey, Want], known: Mapping[MeetingKey, Loaded]) -> Iterator[dict[str, Any]]:
     for key, want in present.items():
-        owner, id_ = key[0], known[key].id
+        owner, id_, loaded = key[0], known[key].id, known[key]
         if want.everything:
-            yield {"o": owner, "m": id_, "lo": "", "hi": LAST}
+            yield {"o": owner, "m": id_, "lo": "", "hi": LAST, "r": "*"}
             continue
-        for address in sorted(map(key_text, want.addresses)):
-            if address.endswith("+*"):  # one mailbox, whatever its tag
-                yield {"o": owner, "m": id_, "lo": address[:-1], "hi": address[:-1] + LAST}
-            else:
-                yield {"o": owner, "m": id_, "lo": address, "hi": address}
+        # Whoever is loaded is so at every R that is: a new R brings those who are there already.
+        rids = "".join(f"|{key_text(rid)}" for rid in sorted(loaded.rids | want.rids) if rid) + "|"
+        addresses = want.addresses | loaded.addresses if want.rids - loaded.rids else want.addresses
+        for address in sorted(map(key_text, addresses)):
+            lo, hi = (address[:-1], address[:-1] + LAST) if address.endswith("+*") else (address, address)
+            yield {"o": owner, "m": id_, "lo": lo, "hi": hi, "r": rids}  # "+*": one mailbox, whatever its tag
 
 
 @dataclass(slots=True)
@@ -136,7 +137,7 @@ class _Found:
     proposals: dict[int, Proposal] = field(default_factory=dict)
 
 
-def _merge(by_id: Mapping[int, Loaded], *read: Iterable[Any]) -> None:
+def _merge(by_id: Mapping[int, Loaded], fresh: Mapping[int, Any], *read: Iterable[Any]) -> None:
     """Events, attendees and proposals into the meetings; a row that the batch has written stays as the batch has it."""
     found_events, found_attendees, found_proposals = read
     found = {id_: _Found() for id_ in by_id}
@@ -155,6 +156,9 @@ def _merge(by_id: Mapping[int, Loaded], *read: Iterable[Any]) -> None:
         loaded.stored_events.update(new.events)
         loaded.stored_attendees.update(new.attendees)
         loaded.stored_proposals.update(new.proposals)
+        if id_ in fresh:
+            loaded.meeting = rows.meeting_of(fresh[id_], new.events, new.attendees, new.proposals)
+            continue
         meeting = loaded.there
         loaded.meeting = replace(
             meeting,
@@ -164,14 +168,14 @@ def _merge(by_id: Mapping[int, Loaded], *read: Iterable[Any]) -> None:
         )
 
 
-@cache
+@Query
 def _meetings(dialect: str) -> Select[Any]:
     keys = Keys(dialect, o=TEXT, u=TEXT)
     on = and_(meetings.c.organizer == keys.columns["o"], meetings.c.uid_key == keys.columns["u"])
     return select(*meeting_columns).select_from(keys.table.join(meetings, on))
 
 
-@cache
+@Query
 def _events(dialect: str) -> Select[Any]:
     keys = Keys(dialect, o=TEXT, m=NUMBER, lo=TEXT, hi=TEXT)
     on = and_(
@@ -183,19 +187,29 @@ def _events(dialect: str) -> Select[Any]:
     return select(*event_columns).select_from(keys.table.join(events, on))
 
 
-@cache
+@Query
 def _attendees(dialect: str) -> Select[Any]:
-    keys = Keys(dialect, o=TEXT, m=NUMBER, lo=TEXT, hi=TEXT)
+    """Of one attendee the rows that can say anything about the wanted R: a person may answer a thousand others."""
+    keys = Keys(dialect, o=TEXT, m=NUMBER, lo=TEXT, hi=TEXT, r=TEXT)
+    inside = func.instr if dialect == "sqlite" else func.strpos
+    says = or_(
+        keys.columns["r"] == "*",
+        attendees.c.rid == "",
+        attendees.c.listed,  # an override names them
+        attendees.c.future,  # holds for what comes after it
+        attendees.c.position >= answer.LAST,  # no file lists them: this may be all there is
+        inside(keys.columns["r"], "|" + attendees.c.rid + "|") > 0,
+    )
     on = and_(
         attendees.c.organizer == keys.columns["o"],
         attendees.c.meeting_id == keys.columns["m"],
         attendees.c.address >= keys.columns["lo"],
         attendees.c.address <= keys.columns["hi"],
     )
-    return select(*attendee_columns).select_from(keys.table.join(attendees, on))
+    return select(*attendee_columns).select_from(keys.table.join(attendees, on)).where(says)
 
 
-@cache
+@Query
 def _guests(dialect: str) -> Select[Any]:
     """All rows of the first `most` + 1 addresses."""
     keys = Keys(dialect, o=TEXT, m=NUMBER)
@@ -218,7 +232,7 @@ def _guests(dialect: str) -> Select[Any]:
     return select(*attendee_columns).select_from(keys.table.join(attendees, on))
 
 
-@cache
+@Query
 def _proposals(dialect: str) -> Select[Any]:
     """Of one attendee those that are open, of a whole meeting all."""
     keys = Keys(dialect, o=TEXT, m=NUMBER, lo=TEXT, hi=TEXT)
@@ -232,7 +246,7 @@ def _proposals(dialect: str) -> Select[Any]:
     return select(*proposal_columns).select_from(keys.table.join(proposals, on)).order_by(proposals.c.id)
 
 
-@cache
+@Query
 def _seen(dialect: str) -> Select[Any]:
     keys = Keys(dialect, o=TEXT, d=TEXT)
     on = and_(journal.c.organizer == keys.columns["o"], type_coerce(journal.c.digest, Text) == keys.columns["d"])
@@ -243,8 +257,7 @@ def seen(connection: Connection, digests: Sequence[tuple[str, bytes]]) -> dict[t
     """The journal's ids of those (organizer, digest) that it has."""
     asked = {(key_text(organizer), digest): (organizer, digest) for organizer, digest in digests}
     listed = packed({"o": organizer, "d": digest_text(digest)} for organizer, digest in asked)
-    found = connection.execute(_seen(dialect_of(connection)), listed)
-    return {asked[organizer, digest]: id_ for organizer, digest, id_ in found}
+    return {asked[organizer, digest]: id_ for organizer, digest, id_ in _seen.rows(connection, listed)}
 
 
 _held_columns = (
@@ -269,7 +282,7 @@ def held_query() -> Select[Any]:
     return select(*_held_columns).select_from(outcomes.join(journal, journal.c.id == outcomes.c.journal_id))
 
 
-@cache
+@Query
 def _held(dialect: str) -> Select[Any]:
     keys = Keys(dialect, o=TEXT, u=TEXT)
     on = and_(
@@ -285,10 +298,27 @@ def _held(dialect: str) -> Select[Any]:
     )
 
 
+@Query
+def _have_held(dialect: str) -> Select[Any]:
+    keys = Keys(dialect, o=TEXT, u=TEXT)
+    on = and_(
+        outcomes.c.organizer == keys.columns["o"],
+        outcomes.c.uid_key == keys.columns["u"],
+        outcomes.c.state == literal_column("'open'"),
+    )
+    return select(outcomes.c.organizer, outcomes.c.uid_key).select_from(keys.table.join(outcomes, on)).distinct()
+
+
+def have_held(connection: Connection, keys: Iterable[MeetingKey]) -> set[MeetingKey]:
+    """Those of these meetings that have anything open."""
+    found = _have_held.rows(connection, packed({"o": organizer, "u": uid} for organizer, uid in keys))
+    return {(organizer, uid) for organizer, uid in found}
+
+
 def held(connection: Connection, keys: Iterable[MeetingKey], reason: str) -> list[HeldMail]:
     """Open held outcomes of these meetings, the oldest first; `reason` "": of any reason."""
     listed = packed({"o": organizer, "u": uid} for organizer, uid in keys)
-    return [held_of(row) for row in connection.execute(_held(dialect_of(connection)), {**listed, "reason": reason})]
+    return [held_of(row) for row in _held.rows(connection, {**listed, "reason": reason})]
 
 
 def held_of(row: Any) -> HeldMail:

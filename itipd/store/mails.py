@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class JournalRow:
-    """A mail or command, enough to play it again. `raw` are its bytes as they came."""
+    """A mail or command, enough to play it again. `raw` are its bytes as they came, none where they were removed."""
 
     id: int
     organizer: str

@@ -1,108 +1,41 @@
-"""The rows of outgoing mail: claim with a lease, settle with a fence, and a person's hand on them.
+"""The rows of outgoing mail that were taken (`claims`): how a try ends, and a person's hand on them.
 
 A delivery is waiting, sending (leased), sent, failed or held. Every try, and every change by hand, is a row of
-`attempts`. It must never be sent by two at once: a claim raises the fence, and who holds an older one settles nothing.
+`attempts`. Who holds an older fence than the row's settles nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Select, Update, and_, bindparam, exists, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, exists, func, insert, or_, select, update
 
 from itipd.store import gather
-from itipd.store.listing import NUMBER, Keys, dialect_of, packed
+from itipd.store.claims import FAILED, HELD, SENDING, SENT, SUPERSEDED, WAITING, Delivery
+from itipd.store.listing import NUMBER, Keys, packed
+from itipd.store.prepared import Prepared, Query, inserted, updated
 from itipd.store.rows import key_of
-from itipd.store.schema import attempts, attendees, deliveries, sendings
+from itipd.store.schema import attempts, attendees, deliveries
 from itipd.store.types import Instant
 from itipd.store.values import Want
 
 if TYPE_CHECKING:
     from itipd.store.store import Store
 
-WAITING, SENDING, SENT, FAILED, HELD = "waiting", "sending", "sent", "failed", "held"
-STATES = (WAITING, SENDING, SENT, FAILED, HELD)
-
 TOLD = frozenset({"REQUEST", "CANCEL"})
 """Only these say anything about how the attendee is reached (RFC 6638 §3.2.9)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One mail to one recipient, claimed: all that composing it needs. `attempts` counts this try too."""
-
-    id: int
-    fence: int
-    attempts: int
-    recipient: str
-    message_id: str
-    token: str
-    line: str | None
-    organizer: str
-    organizer_name: str
-    uid: str
-    meeting_id: int
-    method: str
-    rid: str
-    sequence: int
-    reason: str
-    summary: str
-    calendar: str
-    created_at: datetime
-    automatic: bool
-    language: str | None
-    comment: str | None
-
-
-_own = ("id", "fence", "attempts", "recipient", "message_id", "token", "line")
-_said = (
-    *("organizer", "organizer_name", "uid", "meeting_id", "method", "rid", "sequence", "reason", "summary"),
-    *("calendar", "created_at", "automatic", "language", "comment"),
-)
-_delivery_columns = (*(deliveries.c[name] for name in _own), *(sendings.c[name] for name in _said))
-
-
-async def claim(store: Store, now: datetime, lease: timedelta, limit: int) -> list[Delivery]:
-    """At most `limit` deliveries that are due, leased to the caller until `now + lease`, the longest due first.
-
-    None of them while an earlier one (a smaller id) to the same recipient about the same organizer, UID and
-    RECURRENCE-ID waits or is being sent: no CANCEL overtakes its REQUEST. One whose lease has ended counts as due.
-    Where nothing is due this only reads.
-    """
-
-    def look(connection: Connection) -> bool:
-        return connection.execute(_due(locked=False), {"now": now, "limit": 1}).first() is not None
-
-    def take(connection: Connection) -> list[Delivery]:
-        ids = list(connection.scalars(_due(locked=dialect_of(connection) != "sqlite"), {"now": now, "limit": limit}))
-        if not ids:
-            return []
-        listed = packed({"i": id_} for id_ in ids)
-        connection.execute(_lease(dialect_of(connection)), {**listed, "until": now + lease})
-        found = connection.execute(_deliveries(dialect_of(connection)), listed)
-        return [Delivery(*row) for row in found]
-
-    if limit < 1 or not await store.database.read(look):
-        return []
-    async with store.database.writing() as transaction:
-        return await transaction.commit(take)
-
-
-async def renew(store: Store, held: Sequence[Delivery], now: datetime, lease: timedelta) -> None:
-    """Prolongs the leases to `now + lease`, of those that are still the caller's."""
-    if not held:
-        return
-    listed = packed({"i": delivery.id, "f": delivery.fence} for delivery in held)
-
-    def work(connection: Connection) -> None:
-        connection.execute(_renew(dialect_of(connection)), {**listed, "until": now + lease})
-
-    async with store.database.writing() as transaction:
-        await transaction.commit(work)
+BY_HAND = {
+    "hold": "held by hand",
+    "release": "released by hand",
+    "retry": "tried again by hand",
+    "drop": "dropped by hand",
+}
+"""What stands in `attempts` for what a person did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +75,7 @@ async def settle_many(store: Store, results: Sequence[Result]) -> list[bool]:
 
     def work(connection: Connection) -> list[bool]:
         gather.lock(connection, _attendees_told(results))
-        return [_ended(connection, result) for result in results]
+        return _ended(connection, results)
 
     async with store.database.writing() as transaction:
         return await transaction.commit(work)
@@ -160,19 +93,60 @@ def _attendees_told(results: Sequence[Result]) -> dict[tuple[str, str], Want]:
     return wanted
 
 
-def _ended(connection: Connection, result: Result) -> bool:
-    delivery, state = result.delivery, result.state
-    due = (result.next_attempt or result.at) if state == WAITING else None
-    values = {"state": state, "due": due, "error": result.error, "code": result.code}
-    if not connection.execute(_settle(), {**values, "i": delivery.id, "f": delivery.fence}).rowcount:
-        return False
-    made = {"delivery_id": delivery.id, "at": result.at, "state": state, "code": result.code, "error": result.error}
-    connection.execute(insert(attempts), made)
-    if delivery.method in TOLD and state != WAITING:
-        status = "1.1" if state == SENT else failure(result.code)
-        key = {"o": delivery.organizer, "m": delivery.meeting_id, "a": delivery.recipient, "r": delivery.rid}
-        connection.execute(_told(), {**key, "status": status, "made": delivery.created_at})
-    return True
+def _ended(connection: Connection, results: Sequence[Result]) -> list[bool]:
+    """A constant number of statements, however many have ended."""
+    held = packed({"i": result.delivery.id, "f": result.delivery.fence} for result in results)
+    mine = {row[0] for row in _still_held.rows(connection, held)}
+    counted = [result for result in results if result.delivery.id in mine]
+    _settled().run(
+        connection,
+        [
+            {
+                "id": result.delivery.id,
+                "state": result.state,
+                "due_at": (result.next_attempt or result.at) if result.state == WAITING else None,
+                "last_error": result.error,
+                "last_code": result.code,
+            }
+            for result in counted
+        ],
+    )
+    inserted(attempts, _TRY).run(
+        connection,
+        [
+            {"delivery_id": one.delivery.id, "at": one.at, "state": one.state, "code": one.code, "error": one.error}
+            for one in counted
+        ],
+    )
+    said = [row for one in counted if (row := _said(one)) is not None]
+    _told().run(connection, said, exact=False)
+    return [result.delivery.id in mine for result in results]
+
+
+def _said(result: Result) -> dict[str, Any] | None:
+    delivery = result.delivery
+    key = {"o": delivery.organizer, "m": delivery.meeting_id, "a": delivery.recipient, "r": delivery.rid}
+    return _status(key, delivery.method, delivery.created_at, result.state, result.code)
+
+
+def told(
+    connection: Connection, key: Mapping[str, Any], method: str, made: datetime, state: str, code: str | None
+) -> None:
+    """What the end of a try says about how an attendee is reached; `key`: organizer, meeting, address, R."""
+    row = _status(key, method, made, state, code)
+    if row is not None:
+        _told().run(connection, [row], exact=False)
+
+
+def _status(key: Mapping[str, Any], method: str, made: datetime, state: str, code: str | None) -> dict[str, Any] | None:
+    if method not in TOLD or state not in (SENT, FAILED):
+        return None
+    return {**key, "status": "1.1" if state == SENT else failure(code), "made": made}
+
+
+def by_hand(error: str | None) -> bool:
+    """Whether an attempt was none: a person's word, or a newer mail's."""
+    return error == SUPERSEDED or error in BY_HAND.values()
 
 
 def failure(code: str | None) -> str:
@@ -187,22 +161,22 @@ def failure(code: str | None) -> str:
 
 async def hold(store: Store, id_: int, now: datetime | None = None) -> bool:
     """Keeps a waiting one back; False if it is not waiting."""
-    return await _by_hand(store, id_, (WAITING,), HELD, now, "held by hand")
+    return await _by_hand(store, id_, (WAITING,), HELD, now, BY_HAND["hold"])
 
 
 async def release(store: Store, id_: int, now: datetime | None = None) -> bool:
     """Lets a held one go, due now; False if it is not held."""
-    return await _by_hand(store, id_, (HELD,), WAITING, now, "released by hand")
+    return await _by_hand(store, id_, (HELD,), WAITING, now, BY_HAND["release"])
 
 
 async def retry(store: Store, id_: int, now: datetime | None = None) -> bool:
-    """Makes a failed or waiting one due now; False if it is neither."""
-    return await _by_hand(store, id_, (FAILED, WAITING), WAITING, now, "tried again by hand")
+    """Makes a failed or waiting one due now; False if it is neither, or if a newer one says all that it said."""
+    return await _by_hand(store, id_, (FAILED, WAITING), WAITING, now, BY_HAND["retry"])
 
 
 async def drop(store: Store, id_: int, now: datetime | None = None) -> bool:
     """Gives up a waiting, held or failed one: it stays as failed, `dropped by hand`. False if it is none of these."""
-    return await _by_hand(store, id_, (WAITING, HELD, FAILED), FAILED, now, "dropped by hand")
+    return await _by_hand(store, id_, (WAITING, HELD, FAILED), FAILED, now, BY_HAND["drop"])
 
 
 async def flush_due(store: Store, now: datetime) -> int:
@@ -223,7 +197,8 @@ async def _by_hand(store: Store, id_: int, before: tuple[str, ...], state: str, 
         values: dict[str, Any] = {"state": state, "due_at": at if state == WAITING else None}
         if state == FAILED:
             values["last_error"] = why
-        chosen = and_(deliveries.c.id == id_, deliveries.c.state.in_(before))
+        replaced = func.coalesce(deliveries.c.last_error, "") == SUPERSEDED
+        chosen = and_(deliveries.c.id == id_, deliveries.c.state.in_(before), ~replaced)
         if not connection.execute(update(deliveries).where(chosen).values(values)).rowcount:
             return False
         connection.execute(insert(attempts), {"delivery_id": id_, "at": at, "state": state, "code": None, "error": why})
@@ -233,72 +208,25 @@ async def _by_hand(store: Store, id_: int, before: tuple[str, ...], state: str, 
         return await transaction.commit(work)
 
 
-@cache
-def _due(*, locked: bool) -> Select[Any]:
-    earlier = deliveries.alias("earlier")
-    ahead = exists().where(
-        *(earlier.c[name] == deliveries.c[name] for name in ("organizer", "uid_key", "recipient", "rid")),
-        earlier.c.id < deliveries.c.id,
-        earlier.c.due_at.is_not(None),
-    )
-    # `due_at` is NULL where nothing is to be done, so this reads the partial index and nothing else.
-    query = select(deliveries.c.id).where(deliveries.c.due_at <= bindparam("now", type_=Instant()), ~ahead)
-    query = query.order_by(deliveries.c.due_at, deliveries.c.id).limit(bindparam("limit"))
-    return query.with_for_update(skip_locked=True, of=deliveries) if locked else query
+_TRY = ("delivery_id", "at", "state", "code", "error")
 
 
-def _chosen(keys: Keys) -> Any:
-    return deliveries.c.id.in_(select(keys.columns["i"]).select_from(keys.table))
-
-
-@cache
-def _lease(dialect: str) -> Update:
-    return (
-        update(deliveries)
-        .where(_chosen(Keys(dialect, i=NUMBER)))
-        .values(
-            state=SENDING,
-            due_at=bindparam("until", type_=Instant()),
-            fence=deliveries.c.fence + 1,
-            attempts=deliveries.c.attempts + 1,
-        )
-    )
-
-
-@cache
-def _deliveries(dialect: str) -> Select[Any]:
-    joined = deliveries.join(sendings, sendings.c.id == deliveries.c.sending_id)
-    chosen = _chosen(Keys(dialect, i=NUMBER))
-    return select(*_delivery_columns).select_from(joined).where(chosen).order_by(deliveries.c.id)
-
-
-@cache
-def _renew(dialect: str) -> Update:
+@Query
+def _still_held(dialect: str) -> Select[Any]:
+    """Those whose fence is still the caller's; on PostgreSQL they are locked."""
     keys = Keys(dialect, i=NUMBER, f=NUMBER)
-    mine = exists(select(keys.columns["i"]).select_from(keys.table)).where(
-        keys.columns["i"] == deliveries.c.id, keys.columns["f"] == deliveries.c.fence
-    )
-    chosen = and_(_chosen(Keys(dialect, i=NUMBER, f=NUMBER)), mine, deliveries.c.state == SENDING)
-    return update(deliveries).where(chosen).values(due_at=bindparam("until", type_=Instant()))
+    on = and_(deliveries.c.id == keys.columns["i"], deliveries.c.fence == keys.columns["f"])
+    found = select(deliveries.c.id).select_from(keys.table.join(deliveries, on)).where(deliveries.c.state == SENDING)
+    return found if dialect == "sqlite" else found.order_by(deliveries.c.id).with_for_update(of=deliveries)
 
 
 @cache
-def _settle() -> Update:
-    mine = and_(deliveries.c.id == bindparam("i"), deliveries.c.fence == bindparam("f"), deliveries.c.state == SENDING)
-    return (
-        update(deliveries)
-        .where(mine)
-        .values(
-            state=bindparam("state"),
-            due_at=bindparam("due", type_=Instant()),
-            last_error=bindparam("error"),
-            last_code=bindparam("code"),
-        )
-    )
+def _settled() -> Prepared:
+    return updated(deliveries, ("id",), ("state", "due_at", "last_error", "last_code"))
 
 
 @cache
-def _told() -> Update:
+def _told() -> Prepared:
     unanswered = or_(attendees.c.replied_at.is_(None), attendees.c.replied_at <= bindparam("made", type_=Instant()))
     theirs = (
         attendees.c.organizer == bindparam("o"),
@@ -312,4 +240,5 @@ def _told() -> Update:
         exact.c.rid == bindparam("r"),
     )
     here = or_(attendees.c.rid == bindparam("r"), and_(attendees.c.rid == "", ~own))
-    return update(attendees).where(*theirs, here, unanswered).values(schedule_status=bindparam("status"))
+    statement = update(attendees).where(*theirs, here, unanswered).values(schedule_status=bindparam("status"))
+    return Prepared(attendees, statement)

@@ -1,15 +1,16 @@
 """PostgreSQL: psycopg under asyncio, READ COMMITTED; `gather` locks what is decided on.
 
-Nothing is kept in the session (no settings, no session locks), so that a pooler may stand between.
+Nothing is kept in the session but a timeout, which a pooler may lose without harm: no session locks, no settings that
+statements rely on.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -19,6 +20,9 @@ from itipd.store.values import StoreError
 T = TypeVar("T")
 
 CONNECTIONS = 10
+IDLE_MS = 20_000
+"""A node that has stopped in the middle of a transaction holds its locks for so long; then the server ends it."""
+
 _OPENING = 0x6974_6970  # the advisory lock under which a database is migrated
 
 
@@ -30,6 +34,7 @@ class Postgres:
         self._engine = create_async_engine(
             parsed.set(drivername="postgresql+psycopg"), pool_size=CONNECTIONS, pool_pre_ping=True
         )
+        event.listen(self._engine.sync_engine, "connect", _limit_idling)
 
     @classmethod
     async def open(cls, url: str, parsed: URL) -> Postgres:
@@ -56,14 +61,33 @@ class Postgres:
         """A connection of its own for each."""
         with translated():
             async with self._engine.connect() as connection:
+                # Said, not left to the first statement: what the driver runs itself begins nothing for SQLAlchemy.
+                await connection.begin()
                 yield _Transaction(connection)
 
+    async def whole(self, work: Callable[[Transaction], Coroutine[Any, Any, T]]) -> T:
+        """On the event loop: the waiting is for the server."""
+        async with self.writing() as transaction:
+            return await work(transaction)
+
     async def read(self, work: Work[T]) -> T:
+        """REPEATABLE READ, READ ONLY."""
+        async with self.snapshot() as connection:
+            return await connection.run_sync(work)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
         """REPEATABLE READ, READ ONLY."""
         with translated():
             async with self._engine.connect() as connection:
                 await connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-                return await connection.run_sync(work)
+                yield connection
+
+    def space(self) -> None:
+        """The server's disk is its own."""
+
+    async def tidy(self) -> None:
+        """The server does that itself."""
 
     async def close(self) -> None:
         """Those in use are closed when they are given back."""
@@ -81,3 +105,13 @@ class _Transaction:
         found = await self._connection.run_sync(work)
         await self._connection.commit()
         return found
+
+    async def outside(self, work: Awaitable[T]) -> T:
+        return await work
+
+
+def _limit_idling(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_MS}")
+    cursor.close()
+    connection.commit()

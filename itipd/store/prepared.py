@@ -1,6 +1,6 @@
-"""Writes for many rows at once: SQLAlchemy compiles them, once for each engine, and the rows go straight to the driver.
+"""Statements that every batch runs: SQLAlchemy compiles them, once for each engine, and the driver runs them.
 
-SQLAlchemy's own work for each row of an executemany costs more than SQLite's.
+What SQLAlchemy does for each execution, each row and each value costs more than SQLite's own work.
 """
 
 from __future__ import annotations
@@ -11,24 +11,47 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
+    Boolean,
     Connection,
     Delete,
     Dialect,
     Insert,
+    Select,
     Table,
+    TextClause,
     Update,
     bindparam,
     delete,
     insert,
     update,
 )
+from sqlalchemy.exc import DBAPIError
 
 from itipd.store.values import Conflict
 
 Row = Mapping[str, Any]
+Convert = Callable[[Any], Any]
 
 PREFIX = "row_"
 """Of parameters: SQLAlchemy keeps the bare names of columns to itself."""
+
+
+class Query:
+    """A SELECT; the function that this decorates makes it for the engine with this name."""
+
+    def __init__(self, statement: Callable[[str], Select[Any] | TextClause]) -> None:
+        self.statement = statement
+        self._ready: dict[str, _Ready] = {}
+
+    def rows(self, connection: Connection, values: Row) -> Sequence[Sequence[Any]]:
+        """All rows, their values in Python's types, by position."""
+        name = connection.dialect.name
+        ready = self._ready.get(name)
+        if ready is None:
+            ready = self._ready[name] = _Ready(self.statement(name), connection.dialect)
+        with cursor(connection, ready.sql) as run:
+            run.execute(ready.sql, ready.values((values,))[0])
+            return ready.read(run.fetchall())
 
 
 class Prepared:
@@ -39,37 +62,95 @@ class Prepared:
         self._statement = statement
         self._ready: dict[str, _Ready] = {}
 
-    def run(self, connection: Connection, listed: Sequence[Row]) -> None:
-        """Runs it for every row. Raises Conflict unless each touched one row of the table."""
+    def run(self, connection: Connection, listed: Sequence[Row], *, exact: bool = True) -> None:
+        """Runs it for every row. Raises Conflict unless each touched one row of the table, where that is `exact`."""
         if not listed:
             return
-        dialect = connection.dialect
-        if dialect.name not in self._ready:
-            self._ready[dialect.name] = _Ready(self._statement, dialect)
-        ready = self._ready[dialect.name]
-        touched = connection.exec_driver_sql(ready.sql, ready.values(listed)).rowcount
-        if touched != len(listed):
+        name = connection.dialect.name
+        ready = self._ready.get(name)
+        if ready is None:
+            ready = self._ready[name] = _Ready(self._statement, connection.dialect)
+        with cursor(connection, ready.sql) as run:
+            run.executemany(ready.sql, ready.values(listed))
+            touched = run.rowcount
+        if exact and touched != len(listed):
             raise Conflict(f"{self._table.name}: {touched} of {len(listed)} rows are as they were read; try again")
+
+
+class cursor:  # noqa: N801 - it is used as a function; a generator would cost more than the statement
+    """The driver's own cursor, for `sql`. Its errors become those that SQLAlchemy would raise."""
+
+    def __init__(self, connection: Connection, sql: str) -> None:
+        self._connection = connection
+        self._sql = sql
+
+    def __enter__(self) -> Any:
+        self._cursor = self._connection.connection.cursor()
+        return self._cursor
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._cursor.close()
+        dialect = self._connection.dialect
+        base = dialect.loaded_dbapi.Error
+        if isinstance(error, base):
+            lost = dialect.is_disconnect(error, self._connection.connection.dbapi_connection, self._cursor)
+            if lost:
+                self._connection.invalidate(error)
+            raise DBAPIError.instance(
+                self._sql, None, error, base, hide_parameters=True, connection_invalidated=lost, dialect=dialect
+            ) from error
 
 
 class _Ready:
     """A statement in the words of one engine."""
 
-    def __init__(self, statement: Insert | Update | Delete, dialect: Dialect) -> None:
+    def __init__(self, statement: Any, dialect: Dialect) -> None:
         compiled: Any = statement.compile(dialect=dialect)
         types = {name: bound.type for bound, name in compiled.bind_names.items()}
         self.sql: str = compiled.string
+        self.fixed = {name: value for name, value in compiled.params.items() if value is not None}
         self._positional: bool = compiled.positional
-        self._columns: list[tuple[str, str, Callable[[Any], Any] | None]] = [
-            (name, name.removeprefix(PREFIX), types[name].dialect_impl(dialect).bind_processor(dialect))
+        self._columns: list[tuple[str, str, Convert | None]] = [
+            (name, name.removeprefix(PREFIX), _binding(types[name], dialect))
             for name in (compiled.positiontup if compiled.positional else types)
         ]
+        kinds = [column.type for column in statement.selected_columns] if isinstance(statement, Select) else []
+        read = [kind.dialect_impl(dialect).result_processor(dialect, None) for kind in kinds]
+        self._read = [(number, to) for number, to in enumerate(read) if to is not None]
 
     def values(self, listed: Sequence[Row]) -> Any:
         """The rows as the driver takes them."""
+        if self.fixed:
+            listed = [{**self.fixed, **row} for row in listed]
+        columns = self._columns  # no type makes anything of None
         if self._positional:
-            return [tuple([row[key] if to is None else to(row[key]) for _, key, to in self._columns]) for row in listed]
-        return [{name: row[key] if to is None else to(row[key]) for name, key, to in self._columns} for row in listed]
+            return [
+                tuple([value if (value := row[key]) is None or to is None else to(value) for _, key, to in columns])
+                for row in listed
+            ]
+        return [
+            {name: value if (value := row[key]) is None or to is None else to(value) for name, key, to in columns}
+            for row in listed
+        ]
+
+    def read(self, fetched: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+        """Rows as the driver gives them, in Python's types."""
+        if not self._read:
+            return fetched
+        rows = [list(row) for row in fetched]
+        for row in rows:
+            for number, to in self._read:
+                value = row[number]
+                if value is not None:
+                    row[number] = to(value)
+        return rows
+
+
+def _binding(kind: Any, dialect: Dialect) -> Convert | None:
+    if isinstance(kind, Boolean):
+        return None  # every driver takes Python's; SQLAlchemy's check of each costs two calls
+    processor: Convert | None = kind.dialect_impl(dialect).bind_processor(dialect)
+    return processor
 
 
 def parameter(table: Table, name: str) -> BindParameter[Any]:
@@ -78,9 +159,12 @@ def parameter(table: Table, name: str) -> BindParameter[Any]:
 
 
 @cache
-def inserted(table: Table) -> Prepared:
-    """Whole rows."""
-    return Prepared(table, insert(table))
+def inserted(table: Table, columns: tuple[str, ...] = ()) -> Prepared:
+    """Whole rows, or rows of those columns: the database gives the others."""
+    statement = insert(table)
+    return Prepared(
+        table, statement.values({name: parameter(table, name) for name in columns}) if columns else statement
+    )
 
 
 @cache

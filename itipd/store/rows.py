@@ -6,6 +6,7 @@ By position: `*_columns` name a dataclass's columns in the order in which `*_of`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from itipd.itip.model import Attendee, CalAddress, Event, Meeting, Moment, Params, Proposal, Proposed, Revision
@@ -32,13 +33,19 @@ ANSWER_COLUMNS = tuple(name for name in attendees.c.keys() if name not in ATTEND
 proposal_columns = tuple(column for column in proposals.c if column.name != "organizer")
 
 
+@lru_cache(maxsize=4096)  # a reply asks five times
 def key_of(organizer: str, uid: str) -> MeetingKey:
     """The key under which the batch and the tables know a meeting."""
     return key_text(organizer), uid_key(uid)
 
 
-def meeting_of(row: Any) -> Meeting:
-    """A Meeting without events, attendees and proposals."""
+def meeting_of(
+    row: Any,
+    events: Mapping[str, Event] | None = None,
+    attendees: Mapping[tuple[str, str], Attendee] | None = None,
+    proposals: Mapping[int, Proposal] | None = None,
+) -> Meeting:
+    """A Meeting with those parts of it."""
     organizer, _, uid, id_, component, sequence, status, name, zones, policy, deadline, publish, begins, ends = row
     return Meeting(
         organizer,
@@ -49,11 +56,14 @@ def meeting_of(row: Any) -> Meeting:
         status,
         name,
         zones,
-        policy=policy or {},
-        deadline_at=deadline,
-        publish_at=publish,
-        begins_at=begins,
-        ends_at=ends,
+        events or {},
+        attendees or {},
+        proposals or {},
+        policy or {},
+        deadline,
+        publish,
+        begins,
+        ends,
     )
 
 
@@ -169,25 +179,32 @@ def same_guest(one: Attendee, two: Attendee) -> bool:
 
 def attendee_values(meeting: Meeting, row: Attendee) -> dict[str, Any]:
     """The columns of one attendee."""
+    return {
+        **answer_values(meeting, row),
+        "position": row.position,
+        "params": params_json(row.params),
+        "listed": row.listed,
+        "invited": row.invited,
+        "removed": row.removed,
+        "reset_sequence": row.reset_sequence,
+        "reset_at": row.reset_at,
+    }
+
+
+def answer_values(meeting: Meeting, row: Attendee) -> dict[str, Any]:
+    """The key and the `ANSWER_COLUMNS` of one attendee."""
     revision = row.revision
     return {
         "organizer": meeting.organizer,
         "meeting_id": meeting.id,
         "address": row.address,
         "rid": row.rid,
-        "position": row.position,
-        "params": params_json(row.params),
-        "listed": row.listed,
-        "invited": row.invited,
-        "removed": row.removed,
         "partstat": row.partstat,
         "rsvp": row.rsvp,
         "sequence": revision.sequence if revision else None,
         "dtstamp": revision.dtstamp if revision else None,
         "reply_time": row.reply_time,
         "replied_at": row.replied_at,
-        "reset_sequence": row.reset_sequence,
-        "reset_at": row.reset_at,
         "future": row.future,
         "comment": row.comment,
         "delegated_to": row.delegated_to,
@@ -237,6 +254,7 @@ def _proposed(said: dict[str, str]) -> Proposed:
     return Proposed(**moments, **{name: said.get(name) for name in _TEXTS})  # type: ignore[arg-type] # by name
 
 
+@lru_cache(maxsize=4096)  # the same meeting is answered again and again
 def _moment(text: str | None) -> Moment | None:
     return Moment.decode(text) if text else None
 

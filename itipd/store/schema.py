@@ -283,3 +283,13 @@ attempts = Table(
     Index("attempts_delivery", "delivery_id"),
     sqlite_autoincrement=True,
 )
+
+# Meetings that the journal does not prove any more: something of it was purged (`retention`) or `forgotten`.
+gaps = Table(
+    "gaps",
+    metadata,
+    Column("organizer", Key, primary_key=True),
+    Column("meeting_id", _Id, ForeignKey("meetings.id"), primary_key=True, autoincrement=False),
+    _needed("at", Instant),
+    _needed("why", Words),
+)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from itipd.store import due, keys, mails, maintenance, queries
+from itipd.store import carry, claims, copying, due, health, keys, mails, maintenance, queries, retention, verify
 from itipd.store import outbox as queue
-from itipd.store.batch import Batch, batch
+from itipd.store.batch import Batch, batch, whole
 from itipd.store.database import Database
 from itipd.store.postgres import Postgres
 from itipd.store.sqlite import Sqlite
 from itipd.store.values import StoreError
+
+T = TypeVar("T")
 
 
 class Store:
@@ -46,6 +50,10 @@ class Store:
         """One write transaction; see `Batch`."""
         return batch(self.database)
 
+    async def whole(self, work: Callable[[Batch], Awaitable[T]]) -> T:
+        """`work` on a Batch, and the commit, as one transaction with no waiting in it; see `Batch.outside`."""
+        return await whole(self.database, work)
+
     # Functions that take the store, by the names under which the other rooms ask for them.
     meeting = queries.meeting
     organizer_of = queries.organizer_of
@@ -68,8 +76,8 @@ class Store:
 
     due = due.due
 
-    claim = queue.claim
-    renew = queue.renew
+    claim = claims.claim
+    renew = claims.renew
     settle = queue.settle
     settle_many = queue.settle_many
     hold = queue.hold
@@ -78,9 +86,24 @@ class Store:
     drop = queue.drop
     flush_due = queue.flush_due
 
+    attempts_from = carry.attempts_from
+    carry_attempts = carry.carry_attempts
+    ends_from = carry.ends_from
+    carry_ends = carry.carry_ends
+
+    probe = health.probe
+    spare = health.spare
+
     backup = maintenance.backup
-    verify = maintenance.verify
-    copy = maintenance.copy
+    verify = verify.verify
+    purge_mail = retention.purge_mail
+    purge_outcomes = retention.purge_outcomes
+    purge_sent = retention.purge_sent
+    unproven = retention.unproven
+    sent_since = retention.sent_since
+
+    copy = copying.copy
+    rows = copying.rows
     inherit = keys.inherit
     new_reply_key = keys.new_reply_key
 

@@ -22,7 +22,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from itipd.itip.model import clean
 
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
-LATEST = datetime(2200, 12, 31, 23, 59, 59, tzinfo=UTC)
+LATEST = datetime(4000, 12, 31, 23, 59, 59, tzinfo=UTC)
 INT32 = 2**31 - 1
 KEY_LENGTH = 512
 
@@ -48,7 +48,7 @@ def key_text(text: str) -> str:
 
 
 def bounded(moment: datetime) -> datetime:
-    """`moment` in UTC, between 1900 and 2200. Raises ValueError for a time without a zone: that is our own fault."""
+    """`moment` in UTC, between 1900 and 4000. Raises ValueError for a time without a zone: that is our own fault."""
     if moment.tzinfo is None:
         raise ValueError(f"a time without a zone cannot be stored: {moment!r}; give an aware datetime")
     if moment.year <= EARLIEST.year or moment.year >= LATEST.year:
@@ -63,7 +63,9 @@ def digest_text(digest: bytes) -> str:
 
 
 def _words(value: str | None) -> str | None:
-    return value if value is None else tidy(value)
+    if value is None or (value.isascii() and "\0" not in value):  # a reply has thirty of these
+        return value
+    return tidy(value)
 
 
 def _key(value: str | None) -> str | None:
@@ -81,7 +83,9 @@ def _instant(value: datetime | None) -> datetime | None:
 
 
 def _instant_text(value: datetime | None) -> str | None:
-    return value if value is None else bounded(value).isoformat(" ", "microseconds")
+    if value is None:
+        return None
+    return bounded(value).isoformat(" ", "microseconds")
 
 
 def _instant_of(value: str | None) -> datetime | None:

@@ -18,6 +18,21 @@ class StoreError(Exception):
 class Conflict(StoreError):  # noqa: N818 - it is no fault: somebody else was first
     """Another process changed the same rows, or holds the database: nothing was written, try the whole batch again."""
 
+    foreseen = True  # one line in the log, no trace
+
+
+class UnavailableError(Conflict):
+    """The database does not answer now, whoever asks for whatever: locked, restarting, unreachable.
+
+    Where the connection broke during the commit nobody knows whether it took place: the next try reads it.
+    """
+
+
+class NoSpaceError(StoreError):
+    """The disk is full, or nearly so: nothing was written."""
+
+    foreseen = True
+
 
 @dataclass(frozen=True, slots=True)
 class Want:
@@ -133,6 +148,7 @@ class Loaded:
     """A meeting in a batch: as it is now, what of it is known, and what is to be written."""
 
     meeting: Meeting | None = None
+    id: int = 0  # of the meeting; 0 where there is none
     looked: bool = False
     everything: bool = False
     guests: int = 0
@@ -146,11 +162,6 @@ class Loaded:
     touched_events: set[str] = field(default_factory=set)
     touched_attendees: set[tuple[str, str]] = field(default_factory=set)
     touched_proposals: set[int] = field(default_factory=set)
-
-    @property
-    def id(self) -> int:
-        """Of the meeting; 0 where there is none."""
-        return self.meeting.id if self.meeting is not None else 0
 
     @property
     def there(self) -> Meeting:
@@ -181,6 +192,11 @@ class Loaded:
     def touched(self) -> bool:
         """Is there anything to write?"""
         return self.touched_row or bool(self.touched_events or self.touched_attendees or self.touched_proposals)
+
+    def has_row(self, rid: str, address: str) -> bool:
+        """Has this attendee's row at `rid`, or its absence, been fetched?"""
+        here = rid == "" or rid in self.rids or (rid, address) in self.stored_attendees
+        return self.everything or (here and address in self.addresses)
 
     def has_event(self, rid: str) -> bool:
         """Has the event of `rid`, or its absence, been fetched?"""

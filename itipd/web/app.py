@@ -21,19 +21,17 @@ from starlette.types import ASGIApp
 
 from itipd.config import Config
 from itipd.inbox import Inbox
-from itipd.log import log
 from itipd.store import Store
 from itipd.web import api, pages
 from itipd.web.assets import environment
 from itipd.web.guard import Access, Guard, is_loopback
 from itipd.web.problems import Kind, Problem, of_status
-
-PATIENCE = 2.0
-"""Seconds that the database has to answer `/readyz`."""
+from itipd.web.ready import Readiness
 
 
-def create_app(store: Store, inbox: Inbox, config: Config) -> FastAPI:
+def create_app(store: Store, inbox: Inbox, config: Config, readiness: Readiness | None = None) -> FastAPI:
     """The application over an open store and a started inbox."""
+    ready = readiness or Readiness(store, inbox)
     app = FastAPI(
         title="itipd",
         version=version("itipd"),
@@ -54,11 +52,9 @@ def create_app(store: Store, inbox: Inbox, config: Config) -> FastAPI:
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
-        try:
-            await asyncio.wait_for(store.version(), PATIENCE)
-        except Exception as error:
-            log.error("http: the database does not answer", error=type(error).__name__)
-            raise Problem(Kind.UNAVAILABLE, "The database does not answer.", headers={"Retry-After": "5"}) from error
+        trouble = await ready.trouble()
+        if trouble is not None:
+            raise Problem(Kind.UNAVAILABLE, trouble, headers={"Retry-After": "5"})
         return JSONResponse({"status": "ok", "database": "ok"}, headers={"Cache-Control": "no-store"})
 
     return app
@@ -124,8 +120,7 @@ class Serving:
         await self._task
 
 
-async def serve_http(app: ASGIApp, host: str, port: int) -> Serving:
-    """Listens at `host`:`port` (0: any free one) and serves `app` until `drain`. Raises OSError if it cannot listen."""
+async def _listener(host: str, port: int) -> socket.socket:
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, where = found[0]
     listener = socket.socket(family, kind, protocol)  # with the protocol: asyncio then sets TCP_NODELAY (speed.md)
@@ -137,6 +132,15 @@ async def serve_http(app: ASGIApp, host: str, port: int) -> Serving:
     except OSError:
         listener.close()
         raise
+    return listener
+
+
+async def serve_http(app: ASGIApp, host: str, port: int, given: socket.socket | None = None) -> Serving:
+    """Serves `app` until `drain` at `host`:`port` (0: any free one), or at the socket that was given and listens.
+
+    Raises OSError if it cannot listen.
+    """
+    listener = given or await _listener(host, port)
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -19,7 +19,7 @@ from itipd.inbox import Inbox, Order, Receipt
 from itipd.itip.addresses import canonical
 from itipd.itip.model import Meeting, clean
 from itipd.itip.outcomes import Reason
-from itipd.log import log
+from itipd.log import fault
 from itipd.store import Store
 from itipd.web.problems import Kind, Problem
 
@@ -108,6 +108,8 @@ async def mail_as_received(store: Store, number: int) -> Response:
     found = await store.mail(number) if number <= BIGGEST else None
     if found is None or found["kind"] not in ("mail", "submission"):  # the journal has the organizer's orders too
         raise Problem(Kind.UNKNOWN_MAIL)
+    if not found["raw"]:
+        raise Problem(Kind.UNKNOWN_MAIL, "Its bytes were removed: they were old, or named somebody who is forgotten.")
     # The name is our own id: nothing of the mail's gets into a header (hardening §26).
     headers = {"Content-Disposition": f'attachment; filename="mail-{number}.eml"', "Cache-Control": "private, no-cache"}
     return Response(found["raw"], media_type="message/rfc822", headers=headers)
@@ -132,5 +134,5 @@ async def committed(work: Awaitable[T]) -> T:
     try:
         return await work
     except Exception as error:
-        log.exception("http: not committed")
+        fault("http: not committed", error)
         raise Problem(Kind.UNAVAILABLE, "Nothing was written.", headers={"Retry-After": "5"}) from error
