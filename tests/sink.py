@@ -33,6 +33,7 @@ class Sink:
     refused: dict[str, str] = field(default_factory=dict)
     only_one: bool = False  # one connection at a time, a further one gets 421
     utf8: bool = True
+    pipelining: bool = False
     delay: float = 0.0  # before the reply to the mail
     taken: list[Taken] = field(default_factory=list)
     seen: list[bytes] = field(default_factory=list)  # every mail that came in whole, taken or not
@@ -57,6 +58,8 @@ class Sink:
         session.host_name = hostname
         self.commands.append(f"EHLO {hostname}")
         reply = await server.misbehave("EHLO")
+        if reply is None and self.pipelining:
+            responses.insert(-1, "250-PIPELINING")
         return [reply] if reply is not None else responses
 
     async def handle_MAIL(  # noqa: N802

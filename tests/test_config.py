@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from pydantic import BaseModel
 
 from itipd.cli.setup import TEMPLATE
-from itipd.config import Config
+from itipd.config import Config, Limits
 from itipd.config_load import ConfigError, load
 from itipd.config_values import Endpoint, database_url, duration, shown_url, size
+from itipd.mail.reading import ReadSettings
 
 BAD = sorted((Path(__file__).parent / "bad_config").glob("*.toml"))
 
@@ -235,3 +237,19 @@ def test_template_has_every_key_with_its_default(toml: Any) -> None:
             assert set(inner.model_fields) <= keys
         else:
             assert name in tomllib.loads(TEMPLATE)
+
+
+def test_every_bound_reaches_the_readers() -> None:
+    """Each key of [limits] is one of the bounds that reading is given; by default they are those of the rooms."""
+    keys = list(Limits.model_fields)
+    config = Config.model_validate({"limits": {key: 1000 + number for number, key in enumerate(keys)}})
+    settings = config.reading
+    values = [*astuple(settings.mail), *astuple(settings.calendar), settings.components, settings.steps]
+    assert {1000 + number for number in range(len(keys))} <= set(values)
+    assert Config().reading == ReadSettings()
+
+
+def test_a_bound_is_a_number_above_zero(toml: Callable[[str], Path]) -> None:
+    """0 is no bound; the error names the key."""
+    (problem,) = problems(toml("[limits]\nparts = 0\n"))
+    assert "limits.parts: found 0" in problem

@@ -5,11 +5,16 @@ from __future__ import annotations
 import random
 import smtplib
 import sqlite3
+import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from itipd.benchmark.mails import ORGANIZER, Letter, calendar, letters
+from tests import kill9
 from tests.daemon import Daemon
 
 MEETINGS, GUESTS = 2, 50
@@ -79,3 +84,17 @@ def test_kill_nine_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     deliver(daemon.address("smtp"), again, [])
     assert (state(daemon), len(journal(tmp_path))) == before, "a redelivered mail changed something"
     assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize(("engine", "nodes"), [("sqlite", 1), ("postgresql", 3)])
+def test_kill_nine_under_load(engine: str, nodes: int, tmp_path: Path) -> None:
+    """Over SMTP and LMTP, one daemon or three on one database: none lost, none made up, none left behind."""
+    with ExitStack() as stack:
+        if engine == "sqlite":
+            url = f"sqlite:///{tmp_path / 'itipd.db'}"
+        else:
+            data = stack.enter_context(tempfile.TemporaryDirectory(prefix="itipd-pg-"))
+            url = stack.enter_context(kill9.server(Path(data) / "data"))
+        figures = kill9.run(tmp_path, url, cycles=4, nodes=nodes)
+    assert figures.right, figures
+    assert figures.acknowledged > 0

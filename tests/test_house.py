@@ -36,7 +36,7 @@ ROOMS = (
     ("benchmark",),
     ("rebuild",),
     ("scenario",),
-    ("smtp", "smtp_connection", "smtp_session", "smtp_syntax"),
+    ("smtp", "smtp_answers", "smtp_connection", "smtp_session", "smtp_syntax"),
     ("web",),
     ("replay",),
     ("scheduler",),
@@ -44,13 +44,15 @@ ROOMS = (
     ("transaction",),
     ("commands",),
     ("mails",),
+    ("forwarding",),
     ("applying",),
     ("busy", "by_itself"),
     ("carrying",),
     ("send",),
     ("outbox", "settling"),
-    ("relay", "relay_session"),
-    ("readers", "reader_link", "reader"),
+    ("relay", "relay_session", "relay_pipe"),
+    ("readers", "reader_link", "reader", "reader_frame"),
+    ("signatures",),
     ("store",),
     ("log",),
     ("orders",),
@@ -59,6 +61,7 @@ ROOMS = (
     ("config_load",),
     ("config",),
     ("config_values",),
+    ("listening",),
     ("plain",),
     ("mail",),
     ("itip",),
@@ -86,6 +89,8 @@ ONLY_IN = {
     "starlette": {"web"},
     "uvicorn": {"web"},
     "jinja2": {"web"},
+    "dkim": {"signatures"},
+    "dns": {"signatures"},
     "click": {"cli"},
     "rich": {"cli"},
     "pydantic": {"config", "config_values", "config_load", "web"},
@@ -97,12 +102,12 @@ LONG = {
     "itip/decide.py": "the table of rules and the rules, which are read side by side",
     "store/gather.py": "the set-wise SELECTs of a batch: they share their keys and are read together",
     "store/mails.py": "the questions about the journal and their answers' shapes",
-    "store/outbox.py": "every state of a delivery and every way between them",
     "itip/model.py": "all plain values of the core: they refer to each other and hold no code",
 }
 """The modules that may be longer, and why."""
 
 UNPLAYED = {
+    Reason.TOO_COSTLY: ("tests/test_readers.py", "what only a deadline and a limit of memory can say"),
     Reason.ALL_DECLINED: ("tests/test_thresholds.py", "the outcome beside a reply's; in transcripts its mails have it"),
 }
 """Reasons that no scenario reaches: the test that does, and why it is there."""
@@ -475,6 +480,28 @@ def test_readme_begins_with_what_runs(text: str) -> None:
     assert readme.first_block(readme.section(text, "Try it")).rstrip().endswith("itipd demo")
     last = "ruff format --check . && ruff check . && mypy && pytest"
     assert readme.first_block(readme.section(text, "Test")).splitlines()[-1] == last
+
+
+def test_readme_says_where_each_section_is_enforced(text: str) -> None:
+    """Each module that a row of "The standards" names is there, and cites the section of that row."""
+    rows = re.findall(
+        r"^\| (RFC \d+)(?: §([\d.]+))? \|.*\| (`[^|]*\.py`) \|$", readme.section(text, "The standards"), re.M
+    )
+    assert len(rows) > 40
+    for rfc, section, modules in rows:
+        for module in re.findall(r"`([^`]+)`", modules):
+            source = (PACKAGE / module).read_text(encoding="utf-8")
+            cited = rf"§{re.escape(section)}(?!\d)" if section else re.escape(rfc)
+            assert rfc in source, (rfc, section, module)
+            assert re.search(cited, source), (rfc, section, module)
+
+
+def test_readme_cites_every_section_that_decides(text: str) -> None:
+    """Every reason's section of iTIP and iMIP stands in the list, itself or with the section that it is part of."""
+    listed = set(re.findall(r"(RFC \d+ §[\d.]+)", readme.section(text, "The standards")))
+    for reason in Reason:
+        if reason.section.startswith(("RFC 5546", "RFC 6047", "RFC 6638", "RFC 3464", "RFC 3834")):
+            assert any(one.startswith(reason.section) for one in listed), reason
 
 
 def test_links_inside_readme_lead_somewhere(text: str) -> None:

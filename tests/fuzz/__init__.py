@@ -1,0 +1,1 @@
+"""Fuzzing of the rooms that read what strangers wrote: `python -m tests.fuzz --help`."""
