@@ -64,6 +64,7 @@ def serve(door: socket.socket) -> None:
                 door.sendall(framed(b"ready"))
                 continue
             raw, sender, recipients, submission, trusted = requested(content)
+            del content  # a mail may be large: nothing is kept twice
             # Should the parent die while a mail spins here, nobody else would end this process.
             signal.setitimer(signal.ITIMER_REAL, 2 * start.deadline + 1)
             reading = read_mail(
@@ -74,7 +75,11 @@ def serve(door: socket.socket) -> None:
                 settings=start.settings,
                 trusted=trusted,
             )
-            door.sendall(answer(reading))  # at once: the parent knows from it which mail is next
+            del raw
+            content = answer(reading)
+            del reading
+            door.sendall(content)  # at once: the parent knows from it which mail is next
+            del content
         del buffer[:at]
         signal.setitimer(signal.ITIMER_REAL, 0)
 

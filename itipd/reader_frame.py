@@ -27,36 +27,48 @@ _FLAT = b"\x00"
 _PICKLED = b"\x01"
 
 
-def framed(content: bytes) -> bytes:
-    """`content` behind its length."""
-    return LENGTH.pack(len(content)) + content
+def framed(*content: bytes) -> bytes:
+    """`content`, one behind the other, behind its length; joined once, because a mail may be large."""
+    return b"".join((LENGTH.pack(sum(map(len, content))), *content))
 
 
 def request(raw: bytes, sender: str, recipients: Sequence[str], *, submission: bool, trusted: bool) -> bytes:
     """A mail for a reader, framed."""
-    return framed(marshal.dumps((raw, sender, tuple(recipients), submission, trusted)))
+    head = marshal.dumps((sender, tuple(recipients), submission, trusted))
+    return framed(LENGTH.pack(len(head)), head, raw)
 
 
-def requested(content: bytes | memoryview) -> Request:
+def requested(content: bytes) -> Request:
     """What `request` was given."""
-    mail: Request = marshal.loads(content)  # noqa: S302 - our own parent wrote it; the mail in it is only bytes
-    return mail
+    (sender, recipients, submission, trusted), raw = _apart(content, 0)
+    return raw, sender, recipients, submission, trusted
 
 
 def answer(reading: Reading) -> bytes:
     """A reading for the daemon, framed."""
     try:
-        return framed(_FLAT + marshal.dumps(_flat(reading)))
+        head = marshal.dumps(_flat(reading))
     except ValueError:  # something in it is of no plain kind: a proposal, a report, the organizer's own calendar
-        return framed(_PICKLED + pickle.dumps(reading, pickle.HIGHEST_PROTOCOL))
+        return framed(_PICKLED, pickle.dumps(reading, pickle.HIGHEST_PROTOCOL))
+    return framed(_FLAT, LENGTH.pack(len(head)), head, reading.packed)
 
 
 def answered(content: bytes) -> Reading:
     """The reading that `answer` was given."""
     if content[:1] == _FLAT:
-        return _reading(marshal.loads(memoryview(content)[1:]))  # noqa: S302 - our own process wrote it
-    reading: Reading = pickle.loads(memoryview(content)[1:])  # noqa: S301 - as above
+        values, packed = _apart(content, 1)
+        values[_PACKED] = packed
+        return _reading(values)
+    reading: Reading = pickle.loads(memoryview(content)[1:])  # noqa: S301 - our own process wrote it
     return reading
+
+
+def _apart(content: bytes, at: int) -> tuple[Any, bytes]:
+    """The flat values that begin at `at`, behind their length, and the octets behind them."""
+    with memoryview(content) as view:
+        (size,) = LENGTH.unpack_from(view, at)
+        end = at + LENGTH.size + size
+        return marshal.loads(view[at + LENGTH.size : end]), bytes(view[end:])  # noqa: S302 - our own process wrote it
 
 
 def _names(kind: Any) -> list[str]:
@@ -65,7 +77,7 @@ def _names(kind: Any) -> list[str]:
 
 _READING, _MESSAGE, _EVIDENCE = _names(Reading), _names(Message), _names(Evidence)
 _of_reading, _of_message, _of_evidence = attrgetter(*_READING), attrgetter(*_MESSAGE), attrgetter(*_EVIDENCE)
-_PROOF, _MESSAGES, _DATE = map(_READING.index, ("evidence", "messages", "date"))
+_PROOF, _MESSAGES, _DATE, _PACKED = map(_READING.index, ("evidence", "messages", "date", "packed"))
 _RID, _ATTENDEES, _DTSTAMP, _REPLY_TIME = map(_MESSAGE.index, ("rid", "attendees", "dtstamp", "reply_time"))
 _SENT = _EVIDENCE.index("date")
 
@@ -76,6 +88,7 @@ def _flat(reading: Reading) -> list[object]:
     proof[_SENT] = _seconds(proof[_SENT])
     values[_PROOF] = proof
     values[_DATE] = _seconds(values[_DATE])
+    values[_PACKED] = None  # it goes behind the rest, as it is
     values[_MESSAGES] = [_flat_message(message) for message in reading.messages]
     return values
 

@@ -129,7 +129,7 @@ class Sqlite:
         """
         found = self.space()
         with suppress(FileNotFoundError):
-            if found is not None and os.stat(f"{self._path}-wal").st_size >= found[0]:  # noqa: ASYNC240 - microseconds
+            if found is not None and os.stat(f"{self._path}-wal").st_size >= found[0]:
                 raise StoreError("no room for a checkpoint")
 
         def work() -> None:
@@ -265,7 +265,7 @@ def _pragmas(connection: Any, _record: Any) -> None:
         "synchronous = FULL",
         "foreign_keys = ON",
         f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
-        "cache_size = -65536",
+        "cache_size = -16384",
         "temp_store = MEMORY",
     ):
         cursor.execute(f"PRAGMA {pragma}")
