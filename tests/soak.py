@@ -127,7 +127,7 @@ def run(folder: Path, replies: int, connections: int = 8, *, loud: bool = False)
             last |= {(letter.uid, letter.attendee): letter.partstat for letter in work}
             seconds = send(port, [(letter.sender, letter.raw) for letter in work], connections)
             measure((part + 1) * len(work), round(len(work) / seconds))
-        for number in range(MEETINGS):
+        for number in range(0, MEETINGS, 10):  # each a command of its own
             for row in daemon.json("status", uid(number))[0]["attendees"]:
                 key = (uid(number), row["address"])
                 found.missing += row["partstat"] != last.get(key, "NEEDS-ACTION")

@@ -95,6 +95,6 @@ def test_kill_nine_under_load(engine: str, nodes: int, tmp_path: Path) -> None:
         else:
             data = stack.enter_context(tempfile.TemporaryDirectory(prefix="itipd-pg-"))
             url = stack.enter_context(kill9.server(Path(data) / "data"))
-        figures = kill9.run(tmp_path, url, cycles=4, nodes=nodes)
+        figures = kill9.run(tmp_path, url, cycles=3, nodes=nodes)
     assert figures.right, figures
     assert figures.acknowledged > 0
