@@ -78,7 +78,7 @@ def test_others_do_not_wait_for_hostile_mails(tmp_path: Path) -> None:
         code = daemon.stop()
     assert found == [("error", "too_costly")] * (2 * HOSTILE)
     assert answers == {b"250 2.0.0 updated"}
-    assert len(seconds) > 20
+    assert len(seconds) > 5
     assert statistics.median(seconds) < PATIENCE / 4
     assert max(seconds) < PATIENCE
     assert code == 0

@@ -41,7 +41,7 @@ CLEAN = "abc\N{SNOWMAN}"
         ("sqlite:///:memory:", "expected sqlite:///FILE"),
         ("sqlite:////no/such/folder/x.db", "the folder /no/such/folder does not exist"),
         ("sqlite:////", "/ cannot be opened for writing: Is a directory"),
-        ("postgresql://nobody@127.0.0.1:1/none", "the database failed"),
+        ("postgresql://nobody@127.0.0.1:1/none", "Connection refused"),
     ],
 )
 async def test_bad_url(url: str, says: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import NullPool, create_engine, make_url, text
 
 from itipd.store import Store
 from itipd.store.verify import MOST
@@ -110,14 +110,13 @@ async def _after(url: str, folder: Path, words: str) -> list[str]:
         return await _verified(f"sqlite:///{file}", words)
     place = make_url(url).set(drivername="postgresql+psycopg")
     name = place.database
-    admin = create_engine(place.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    admin = create_engine(place.set(database="postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}_x TEMPLATE {name}"))
         try:
             return await _verified(url.replace(f"/{name}", f"/{name}_x"), words)
         finally:
             connection.execute(text(f"DROP DATABASE {name}_x WITH (FORCE)"))
-            admin.dispose()
 
 
 async def _verified(url: str, words: str) -> list[str]:

@@ -527,7 +527,7 @@ async def test_wrong_methods(lite: World) -> None:
 
 
 async def test_health(here: World) -> None:
-    """Alive is who answers; ready is who can read the database."""
+    """Alive is who answers; ready is who can write the database."""
     assert (await here.web.get("/livez")).json() == {"status": "ok"}
     assert (await here.web.get("/readyz")).json() == {"status": "ok", "database": "ok"}
 
@@ -535,16 +535,16 @@ async def test_health(here: World) -> None:
 async def test_not_ready_without_the_database(lite: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that fails, or does not answer, makes the door alive but not ready."""
 
-    async def fails() -> int:
+    async def fails() -> None:
         raise OSError("password of the database")
 
-    async def hangs() -> int:
+    async def hangs() -> None:
         await asyncio.sleep(60)
-        return 0
 
-    monkeypatch.setattr("itipd.web.app.PATIENCE", 0.05)
+    monkeypatch.setattr("itipd.web.ready.PATIENCE", 0.05)
+    monkeypatch.setattr("itipd.web.ready.KEPT", 0.0)
     for broken in (fails, hangs):
-        monkeypatch.setattr(lite.store, "version", broken)
+        monkeypatch.setattr(lite.store, "probe", broken)
         answer = await lite.web.get("/readyz")
         problem(answer, 503, "unavailable")
         assert "password" not in answer.text

@@ -49,6 +49,8 @@ class NotingInbox:
     orders: list[Any] = field(default_factory=list)
     decision: Decision = REPLIED
     failure: Exception | None = None
+    stalled: bool = False
+    config: Config = field(default_factory=Config)
 
     async def read(self, mail: Mail) -> Reading:
         settings = ReadSettings()

@@ -37,7 +37,7 @@ def demo(app: App, /, keep: bool) -> None:
         folder = Path(name)
         file = folder / "itipd.toml"
         file.write_text(
-            'organizers = ["meetings@example.com"]\n[relay]\ndirectory = "outgoing"\n[log]\nlevel = "warning"\n',
+            'organizers = ["meetings@example.com"]\n[relay]\ndirectory = "outgoing"\n[log]\nlevel = "error"\n',
             encoding="utf-8",
         )
         with _daemon(file) as stage:
@@ -117,6 +117,7 @@ def _command(stage: Stage, step: Path) -> None:
     click.echo(f"  {_title(step):<34} itipd {COMMANDS[word]} {word} {number}")
     text = " ".join(stage.itipd(COMMANDS[word], word, str(number)).split())
     click.secho(f"  {'':<34} {text}", fg="green")
+    _sent(stage)  # or the next mail's REQUEST would take the place of one that has not left yet
 
 
 def _title(step: Path) -> str:
@@ -124,13 +125,14 @@ def _title(step: Path) -> str:
 
 
 def _sent(stage: Stage) -> Path:
-    """The folder of outgoing mails, once all of them are there."""
-    outgoing = stage.file.parent / "outgoing"
-    wanted = len(stage.itipd("outbox", "list", "--json").splitlines())
+    """The folder of outgoing mails, once nothing waits any more."""
     until = time.monotonic() + PATIENCE
-    while len(list(outgoing.glob("*.eml"))) < wanted and time.monotonic() < until:
+    while time.monotonic() < until:
+        lines = [json.loads(line) for line in stage.itipd("outbox", "list", "--json").splitlines()]
+        if not any(line["state"] in ("waiting", "sending") for line in lines):
+            break
         time.sleep(0.1)
-    return outgoing
+    return stage.file.parent / "outgoing"
 
 
 def _show(stage: Stage) -> None:

@@ -47,7 +47,7 @@ class Readiness:
         except TimeoutError:
             log.error("not ready", error=f"the database has not committed within {PATIENCE:g} s")
             return "The database does not answer."
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             log.error("not ready", error=str(error))
             return "The database cannot be written."
         return None
