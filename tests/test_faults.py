@@ -172,7 +172,7 @@ def test_whatever_fails_the_next_try_ends_in_the_same_state(copies: Copies, kind
 
 
 def test_a_process_killed_at_any_step_leaves_nothing_half_done(copies: Copies) -> None:
-    """kill -9 before every third statement (PostgreSQL: every 21st) in a process of its own; the next process goes on, and all is as if nothing had happened."""
+    """kill -9 before every third statement (PostgreSQL: every 21st); the next process goes on as if it had not been."""
     expected = _expected(copies)
     killed = 0
     for number in range(1, MOST, 3 * copies.stride):

@@ -478,7 +478,7 @@ def test_readme_names_every_word_of_a_meetings_own_policy(text: str) -> None:
 def test_readme_begins_with_what_runs(text: str) -> None:
     """`## Try it` and `## Test` begin with the one block that runs the story, and the one that checks everything."""
     assert readme.first_block(readme.section(text, "Try it")).rstrip().endswith("itipd demo")
-    last = "ruff format --check . && ruff check . && mypy && pytest"
+    last = "ruff format --check . && ruff check . && mypy && pytest -n 3 --dist worksteal"
     assert readme.first_block(readme.section(text, "Test")).splitlines()[-1] == last
 
 

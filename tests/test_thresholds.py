@@ -89,7 +89,7 @@ async def outbox(store: Store) -> list[tuple[str, str, str]]:
 
 
 def test_words_are_those_of_the_configuration() -> None:
-    """A meeting may override every word of [policy] but `freebusy` and `forward_to`, which are the organizer's, with the same values."""
+    """A meeting may override every word of [policy] with the same values, but `freebusy` and `forward_to`."""
     section = {name: get_args(field.annotation) for name, field in PolicySection.model_fields.items()}
     del section["freebusy"], section["forward_to"]
     assert dict(own_policy.TASTE) == section
