@@ -140,7 +140,7 @@ class Connection(SMTP):
         self.say(answer)
 
     def step(self) -> bool:
-        """Works off one command or piece of a message; False: there is not enough of it yet."""
+        """Works off one command or piece of a message; False: there is not enough of it yet. Session says how."""
         raise NotImplementedError
 
     def take(self) -> bytearray:
