@@ -416,7 +416,7 @@ async def test_run(sqlite_store: Store) -> None:
         await put(sqlite_store, "bea@example.org", uid="after")
         await until(lambda: len(found.taken) == 2, 2.0)
         stop.set()
-        await asyncio.wait_for(task, 2)
+        await asyncio.wait_for(task, 20)
         assert not found.open
     assert found.connections == 1
 
@@ -435,7 +435,7 @@ async def test_run_wakes(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -
     outbox.wake()
     await until(lambda: way.envelopes != [], 2.0)
     stop.set()
-    await asyncio.wait_for(task, 2)
+    await asyncio.wait_for(task, 20)
 
 
 async def test_run_finds_the_relay_again(
@@ -450,9 +450,9 @@ async def test_run_finds_the_relay_again(
     task = asyncio.create_task(outbox.run(stop))
     await asyncio.sleep(0.7)
     async with sink(port=unused_tcp_port) as found:
-        await until(lambda: len(found.taken) == 30, 10)
+        await until(lambda: len(found.taken) == 30)
         stop.set()
-        await asyncio.wait_for(task, 2)
+        await asyncio.wait_for(task, 20)
     assert Counter(taken.recipient for taken in found.taken) == Counter(guests(30))
 
 
@@ -467,7 +467,7 @@ async def test_stop_does_not_wait_for_a_silent_relay(sqlite_store: Store, monkey
         task = asyncio.create_task(outbox.run(stop))
         await until(lambda: any(command.startswith("RCPT") for command in found.commands))
         stop.set()
-        await asyncio.wait_for(task, 2)
+        await asyncio.wait_for(task, 20)
         assert await states(sqlite_store) == ["sending"]
         clock.forward(seconds=room.LEASE.total_seconds() + 1)
         again = Outbox(sqlite_store, relay_of(found), clock=clock)
@@ -482,13 +482,12 @@ async def test_stop_finishes_what_is_being_sent(sqlite_store: Store) -> None:
     async with sink(Sink(delay=0.1)) as found:
         outbox = Outbox(sqlite_store, relay_of(found))
         task = asyncio.create_task(outbox.run(stop))
-        await until(lambda: len(found.taken) >= 2)
+        await until(lambda: len(found.seen) > 0)  # and before the first is settled, so before more are claimed
         stop.set()
-        await asyncio.wait_for(task, 4)
+        await asyncio.wait_for(task, 20)
     counted = Counter(await states(sqlite_store))
-    assert counted["sent"] == len(found.taken)
-    assert counted["sending"] == 0
-    assert counted["waiting"] > 0
+    assert 0 < counted["sent"] == len(found.taken) <= room.FIRST
+    assert counted["waiting"] == 50 - counted["sent"]
 
 
 async def test_two_outboxes(store: Store) -> None:
@@ -582,7 +581,7 @@ async def test_run_outlives_a_failing_store(sqlite_store: Store) -> None:
     task = asyncio.create_task(Outbox(store, Relay(), way=way).run(stop))
     await until(lambda: way.envelopes != [], 10)
     stop.set()
-    await asyncio.wait_for(task, 2)
+    await asyncio.wait_for(task, 20)
     assert await states(sqlite_store) == ["sent"]
 
 
@@ -624,7 +623,7 @@ async def test_backoff(sqlite_store: Store) -> None:
     assert file_name(delivery).isascii()
 
 
-async def until(done: Any, seconds: float = 5.0) -> None:
+async def until(done: Any, seconds: float = 30.0) -> None:
     """Wait until `done()`, for so many seconds at most."""
     async with asyncio.timeout(seconds):
         while not done():  # noqa: ASYNC110 - what is waited for knows no events
