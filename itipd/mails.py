@@ -143,6 +143,8 @@ async def _report(context: Context, mail: Mail, report: Report, organizer: str) 
         decision = bounced(meeting, report, rid=report.rid or "")
     if meeting is not None:
         await batch.apply(meeting, organizer, uid, decision.writes)
+    if mine is not None and decision.outcome is Outcome.UPDATED:
+        batch.reported(mine, report.status)
     return decision
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from itipd.relay_session import Envelope, Verdict
 from itipd.store import Store
 from tests.cli_help import BOB, CAROL
-from tests.world import LATER, REFUSED, UNKNOWN, World, rebuilt, running
+from tests.world import LATER, REFUSED, SENT, UNKNOWN, Way, World, rebuilt, running
 
 
 @pytest.fixture
@@ -57,6 +58,36 @@ async def test_reply_between_two_mails_is_rebuilt(world: World, tmp_path: Path) 
     await world.accept(CAROL)
     await world.deliver(bob=UNKNOWN, carol=UNKNOWN)
     assert await world.reached() == {BOB: "3.7", CAROL: "2.0"}
+    async with rebuilt(world, tmp_path) as (other, done):
+        assert done.differences == []
+        assert await other.reached() == await world.reached()
+
+
+@pytest.mark.parametrize("first", [SENT, LATER], ids=["sent", "sent twice"])
+async def test_report_before_the_end_of_its_try(world: World, tmp_path: Path, first: Verdict) -> None:
+    """A report that is committed before "sent" is written down is the newer word, of this mail; rebuilt too."""
+
+    class Quick(Way):
+        """Its bounce is there before its 250 is; or the connection breaks before the 250."""
+
+        async def deliver(self, envelope: Envelope) -> Verdict:
+            verdict = await super().deliver(envelope)
+            await world.bounce(-1)
+            return verdict
+
+    await world.put()
+    world.way = Quick()
+    await world.deliver(bob=first, carol=first)
+    assert await world.reached() == {BOB: "3.7", CAROL: "3.7"}
+    world.way = Way()
+    await world.deliver()
+    assert await world.reached() == {BOB: "3.7", CAROL: "3.7"}
+    async with rebuilt(world, tmp_path) as (other, done):
+        assert done.differences == []
+        assert await other.reached() == await world.reached()
+    await world.put(start="20261202T090000Z")
+    await world.deliver()
+    assert await world.reached() == {BOB: "1.1", CAROL: "1.1"}
     async with rebuilt(world, tmp_path) as (other, done):
         assert done.differences == []
         assert await other.reached() == await world.reached()

@@ -113,7 +113,7 @@ async def running(store: Store, **sections: object) -> AsyncIterator[Inbox]:
 @asynccontextmanager
 async def rebuilt(world: World, folder: Path) -> AsyncIterator[tuple[World, Rebuilt]]:
     """What comes of the world's journal in a new database."""
-    target = await Store.open(f"sqlite:///{folder / 'rebuilt.db'}")
+    target = await Store.open(f"sqlite:///{folder / f'rebuilt{world.now:%H%M}.db'}")
     await target.inherit(world.store)
     try:
         async with running(target) as inbox:

@@ -204,13 +204,17 @@ class Batch:
             if entry is None or not decision.uid or (reason and decision.reason != reason):
                 continue
             if key_of(entry.organizer, decision.uid) in wanted:
-                found.append(_held(ref, row, entry))
+                found.append(gather.held_here(ref, row, entry))
         return found
 
     async def delivered(self, organizer: str, tokens: Sequence[str], message_ids: Sequence[str]) -> list[Delivered]:
         """What earlier batches sent for this organizer under these return path tokens or Message-IDs."""
         find = partial(gather.delivered, organizer=organizer, tokens=tokens, message_ids=message_ids)
         return await self._transaction.run(find)
+
+    def reported(self, delivery: Delivered, status: str) -> None:
+        """A delivery report about this mail counts: the end of its try, if that comes later, says no more than it."""
+        self._pending.reported[delivery.id] = status
 
     async def undecided(self, organizer: str, uid: str, *, required: bool) -> bool:
         """Whether a guest whom this batch has not loaded has not declined; `required`: one who must come.
@@ -279,22 +283,4 @@ def _union(one: Want, two: Want) -> Want:
         rids=one.rids | two.rids,
         everything=one.everything or two.everything,
         guests=max(one.guests, two.guests),
-    )
-
-
-def _held(ref: Ref, row: OutcomeRow, entry: Entry) -> HeldMail:
-    decision = row.decision
-    return HeldMail(
-        ref,
-        row.entry,
-        row.position,
-        decision.uid or "",
-        decision.reason.value,
-        decision.attendee,
-        entry.kind,
-        entry.received_at,
-        entry.sender,
-        entry.recipients,
-        entry.client,
-        entry.packed,
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, bindparam, case, insert, literal, select, update
 
 from itipd.store.claims import SENDING, WAITING
-from itipd.store.outbox import by_hand, told
+from itipd.store.outbox import by_hand, reported, told
 from itipd.store.schema import attempts, deliveries, sendings
 from itipd.store.types import Key
 
@@ -48,7 +48,7 @@ async def attempts_from(store: Store, after: int = 0, limit: int = 500) -> list[
 
 _found = (
     select(deliveries.c.id, deliveries.c.recipient, *(sendings.c[name] for name in ("meeting_id", "method", "rid")))
-    .add_columns(sendings.c.created_at)
+    .add_columns(sendings.c.created_at, deliveries.c.last_code)
     .join_from(deliveries, sendings, deliveries.c.sending_id == sendings.c.id)
     .where(
         deliveries.c.organizer == bindparam("o", type_=Key()), deliveries.c.message_id == bindparam("m", type_=Key())
@@ -71,7 +71,7 @@ async def carry_attempts(store: Store, made: Sequence[Attempt]) -> list[Attempt]
                 continue
             values = {"at": attempt.at, "state": attempt.state, "code": attempt.code, "error": attempt.error}
             connection.execute(insert(attempts), {"delivery_id": row.id, **values})
-            if not by_hand(attempt.error):
+            if not by_hand(attempt.error) and not reported(row.last_code):
                 key = {"o": attempt.organizer, "m": row.meeting_id, "a": row.recipient, "r": row.rid}
                 told(connection, key, row.method, row.created_at, attempt.state, attempt.code)
         return missing

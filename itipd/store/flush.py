@@ -19,6 +19,9 @@ from itipd.store.values import Entry, Loaded, MeetingKey, OutcomeRow, Ref, Sendi
 
 Row = dict[str, Any]
 
+REPORTED = "report "
+"""With this `last_code` begins where a delivery report came before the end of the try was written down."""
+
 ID = ("organizer", "id")
 
 
@@ -35,6 +38,7 @@ class Pending:
     outcomes: list[tuple[Ref, OutcomeRow]] = field(default_factory=list)
     sendings: list[tuple[Ref, Sending]] = field(default_factory=list)
     closed: list[tuple[Ref, str]] = field(default_factory=list)  # held outcomes, what became of them
+    reported: dict[int, str] = field(default_factory=dict)  # deliveries that a report is about, its status code
 
 
 class Ids:
@@ -111,6 +115,8 @@ def flush(connection: Connection, ids: Ids, known: Mapping[MeetingKey, Loaded], 
     _closed().run(connection, [{"id": ref.id, "state": state} for ref, state in pending.closed])
     inserted(sendings).run(connection, [_sending_row(ref, sending) for ref, sending in pending.sendings])
     inserted(deliveries).run(connection, _delivery_rows(pending.sendings, new.get("deliveries", [])))
+    reported = [{"id": id_, "last_code": REPORTED + code} for id_, code in sorted(pending.reported.items())]
+    _reported().run(connection, reported, exact=False)
 
 
 def _meetings(connection: Connection, changed: Mapping[MeetingKey, Loaded]) -> None:
@@ -275,3 +281,10 @@ def _closed() -> Prepared:
     still_open = outcomes.c.state == literal_column("'open'")
     chosen = and_(outcomes.c.id == parameter(outcomes, "id"), still_open)
     return Prepared(outcomes, update(outcomes).where(chosen).values(state=parameter(outcomes, "state")))
+
+
+@cache
+def _reported() -> Prepared:
+    """Only what has no end yet: that of a later try would be taken for newer than the report."""
+    open_ = and_(deliveries.c.id == parameter(deliveries, "id"), deliveries.c.state != literal_column("'sent'"))
+    return Prepared(deliveries, update(deliveries).where(open_).values(last_code=parameter(deliveries, "last_code")))

@@ -35,7 +35,7 @@ from itipd.store.prepared import Query
 from itipd.store.rows import attendee_columns, event_columns, meeting_columns, proposal_columns
 from itipd.store.schema import attendees, deliveries, events, journal, meetings, outcomes, proposals, sendings
 from itipd.store.types import digest_text, key_text
-from itipd.store.values import Delivered, HeldMail, Loaded, MeetingKey, Ref, Want
+from itipd.store.values import Delivered, Entry, HeldMail, Loaded, MeetingKey, OutcomeRow, Ref, Want
 
 LAST = "\U0010ffff"
 """After every text that is a key."""
@@ -274,6 +274,8 @@ _held_columns = (
     journal.c.recipients,
     journal.c.client,
     journal.c.packed,
+    journal.c.digest,
+    outcomes.c.rid,
 )
 
 
@@ -323,10 +325,33 @@ def held(connection: Connection, keys: Iterable[MeetingKey], reason: str) -> lis
 
 def held_of(row: Any) -> HeldMail:
     """From a row of `_held_columns`."""
-    id_, organizer, journal_id, position, uid, reason, attendee, kind, at, sender, recipients, client, data = row
+    id_, organizer, journal_id, position, uid, reason, attendee, kind, at, sender, recipients, *rest = row
+    client, data, digest, rid = rest
     recipients = tuple(recipients or ())
     outcome, entry = Ref(organizer, id_), Ref(organizer, journal_id)
-    return HeldMail(outcome, entry, position, uid, reason, attendee, kind, at, sender, recipients, client, data)
+    mail = (kind, at, sender, recipients, client, data, digest or b"")
+    return HeldMail(outcome, entry, position, uid, reason, attendee, *mail, rid or "")
+
+
+def held_here(ref: Ref, row: OutcomeRow, entry: Entry) -> HeldMail:
+    """From a row that is not written yet."""
+    decision = row.decision
+    return HeldMail(
+        ref,
+        row.entry,
+        row.position,
+        decision.uid or "",
+        decision.reason.value,
+        decision.attendee,
+        entry.kind,
+        entry.received_at,
+        entry.sender,
+        entry.recipients,
+        entry.client,
+        entry.packed,
+        entry.digest or b"",
+        decision.rid or "",
+    )
 
 
 def delivered(
@@ -335,6 +360,7 @@ def delivered(
     """What we sent under these return path tokens or Message-IDs."""
     named = or_(deliveries.c.token.in_(tokens), deliveries.c.message_id.in_(message_ids))
     columns = (
+        deliveries.c.id,
         deliveries.c.token,
         deliveries.c.message_id,
         deliveries.c.recipient,

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, exists, func, insert
 
 from itipd.store import gather
 from itipd.store.claims import FAILED, HELD, SENDING, SENT, SUPERSEDED, WAITING, Delivery
+from itipd.store.flush import REPORTED
 from itipd.store.listing import NUMBER, Keys, packed
 from itipd.store.prepared import Prepared, Query, inserted, updated
 from itipd.store.rows import key_of
@@ -67,7 +68,7 @@ async def settle_many(store: Store, results: Sequence[Result]) -> list[bool]:
     """Ends tries, all in one transaction; False for each whose lease had passed to another.
 
     Sets the attendee's SCHEDULE-STATUS: 1.1 when sent, by the code when failed (rules.md §11), never over a reply that
-    came after this mail was made.
+    came after this mail was made, nor over a delivery report about it.
     """
     for result in results:
         if result.state not in (SENT, FAILED, WAITING):
@@ -96,7 +97,7 @@ def _attendees_told(results: Sequence[Result]) -> dict[tuple[str, str], Want]:
 def _ended(connection: Connection, results: Sequence[Result]) -> list[bool]:
     """A constant number of statements, however many have ended."""
     held = packed({"i": result.delivery.id, "f": result.delivery.fence} for result in results)
-    mine = {row[0] for row in _still_held.rows(connection, held)}
+    mine = {row[0]: reported(row[1]) for row in _still_held.rows(connection, held)}
     counted = [result for result in results if result.delivery.id in mine]
     _settled().run(
         connection,
@@ -106,7 +107,7 @@ def _ended(connection: Connection, results: Sequence[Result]) -> list[bool]:
                 "state": result.state,
                 "due_at": (result.next_attempt or result.at) if result.state == WAITING else None,
                 "last_error": result.error,
-                "last_code": result.code,
+                "last_code": mine[result.delivery.id] or result.code,
             }
             for result in counted
         ],
@@ -118,7 +119,7 @@ def _ended(connection: Connection, results: Sequence[Result]) -> list[bool]:
             for one in counted
         ],
     )
-    said = [row for one in counted if (row := _said(one)) is not None]
+    said = [row for one in counted if not mine[one.delivery.id] and (row := _said(one)) is not None]
     _told().run(connection, said, exact=False)
     return [result.delivery.id in mine for result in results]
 
@@ -127,6 +128,11 @@ def _said(result: Result) -> dict[str, Any] | None:
     delivery = result.delivery
     key = {"o": delivery.organizer, "m": delivery.meeting_id, "a": delivery.recipient, "r": delivery.rid}
     return _status(key, delivery.method, delivery.created_at, result.state, result.code)
+
+
+def reported(code: str | None) -> str | None:
+    """The `last_code` where it says that a report came: that proves that the mail had left, and is the newer word."""
+    return code if code is not None and code.startswith(REPORTED) else None
 
 
 def told(
@@ -216,7 +222,8 @@ def _still_held(dialect: str) -> Select[Any]:
     """Those whose fence is still the caller's; on PostgreSQL they are locked."""
     keys = Keys(dialect, i=NUMBER, f=NUMBER)
     on = and_(deliveries.c.id == keys.columns["i"], deliveries.c.fence == keys.columns["f"])
-    found = select(deliveries.c.id).select_from(keys.table.join(deliveries, on)).where(deliveries.c.state == SENDING)
+    found = select(deliveries.c.id, deliveries.c.last_code).select_from(keys.table.join(deliveries, on))
+    found = found.where(deliveries.c.state == SENDING)
     return found if dialect == "sqlite" else found.order_by(deliveries.c.id).with_for_update(of=deliveries)
 
 

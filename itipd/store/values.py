@@ -117,6 +117,7 @@ class Sending:
 class Delivered:
     """One mail of ours to one recipient, as a delivery report may name it."""
 
+    id: int
     token: str
     message_id: str
     recipient: str
@@ -141,6 +142,13 @@ class HeldMail:
     recipients: tuple[str, ...]
     client: str
     packed: bytes
+    digest: bytes = b""
+    rid: str = ""
+
+    @property
+    def name(self) -> str:
+        """The mail and the position in it: what a rebuilt database finds it by, where ids are others."""
+        return f"{self.digest.hex()} {self.position}"
 
 
 @dataclass(slots=True)
