@@ -50,21 +50,24 @@ def serve(door: socket.socket) -> None:
             end = at + LENGTH.size + size
             if len(buffer) < end:
                 break
-            with memoryview(buffer) as view:  # a slice of the buffer itself would be one more copy
-                content = bytes(view[at + LENGTH.size : end])
+            asked = None
+            with memoryview(buffer) as view, view[at + LENGTH.size : end] as frame:  # a mail is copied once
+                if start is not None:
+                    asked = requested(frame)
+                else:
+                    start = pickle.loads(frame)  # noqa: S301 - our own parent wrote it
             at = end
             if size > LARGE:  # not kept a second time while it is read
                 del buffer[:at]
                 at = 0
-            if start is None:
-                start = pickle.loads(content)  # noqa: S301 - our own parent wrote it
+            if asked is None:
                 rrule.EFFORT.steps = start.settings.steps
                 limit = (start.memory, start.memory)
                 resource.setrlimit(resource.RLIMIT_AS, limit)
                 door.sendall(framed(b"ready"))
                 continue
-            raw, sender, recipients, submission, trusted = requested(content)
-            del content  # a mail may be large: nothing is kept twice
+            raw, sender, recipients, submission, trusted = asked
+            del asked  # a mail may be large: it goes as soon as it is read
             # Should the parent die while a mail spins here, nobody else would end this process.
             signal.setitimer(signal.ITIMER_REAL, 2 * start.deadline + 1)
             reading = read_mail(

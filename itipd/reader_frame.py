@@ -19,6 +19,7 @@ from itipd.itip.model import CalAddress, Evidence, Message, Moment
 from itipd.mail.reading import Reading
 
 LENGTH = struct.Struct(">I")
+LARGE = 1 << 18  # bytes: of such a mail, or such a reading, as few copies as can be are made
 
 Request = tuple[bytes, str, tuple[str, ...], bool, bool]
 """A mail to be read: raw, envelope sender, recipients, whether it is a submission, whether its client is trusted."""
@@ -33,12 +34,14 @@ def framed(*content: bytes) -> bytes:
 
 
 def request(raw: bytes, sender: str, recipients: Sequence[str], *, submission: bool, trusted: bool) -> bytes:
-    """A mail for a reader, framed."""
+    """A mail for a reader, framed; of a `LARGE` one only what goes before it: it is not copied."""
     head = marshal.dumps((sender, tuple(recipients), submission, trusted))
-    return framed(LENGTH.pack(len(head)), head, raw)
+    if len(raw) < LARGE:
+        return framed(LENGTH.pack(len(head)), head, raw)
+    return LENGTH.pack(LENGTH.size + len(head) + len(raw)) + LENGTH.pack(len(head)) + head
 
 
-def requested(content: bytes) -> Request:
+def requested(content: bytes | memoryview) -> Request:
     """What `request` was given."""
     (sender, recipients, submission, trusted), raw = _apart(content, 0)
     return raw, sender, recipients, submission, trusted
@@ -53,7 +56,7 @@ def answer(reading: Reading) -> bytes:
     return framed(_FLAT, LENGTH.pack(len(head)), head, reading.packed)
 
 
-def answered(content: bytes) -> Reading:
+def answered(content: bytes | memoryview) -> Reading:
     """The reading that `answer` was given."""
     if content[:1] == _FLAT:
         values, packed = _apart(content, 1)
@@ -63,7 +66,7 @@ def answered(content: bytes) -> Reading:
     return reading
 
 
-def _apart(content: bytes, at: int) -> tuple[Any, bytes]:
+def _apart(content: bytes | memoryview, at: int) -> tuple[Any, bytes]:
     """The flat values that begin at `at`, behind their length, and the octets behind them."""
     with memoryview(content) as view:
         (size,) = LENGTH.unpack_from(view, at)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from itipd.mail.reading import Reading
-from itipd.reader_frame import LENGTH
+from itipd.reader_frame import LARGE, LENGTH
 
 
 class ReadersError(RuntimeError):
@@ -40,7 +40,7 @@ class Link(asyncio.Protocol):
     def __init__(
         self,
         process: subprocess.Popen[bytes],
-        answered: Callable[[Link, bytes], None],
+        answered: Callable[[Link, bytes | memoryview], None],
         lost: Callable[[Link], None],
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -67,9 +67,14 @@ class Link(asyncio.Protocol):
             end = at + LENGTH.size + size
             if len(self.buffer) < end:
                 break
-            with memoryview(self.buffer) as view:  # a slice of the buffer itself would be one more copy
-                content = bytes(view[at + LENGTH.size : end])
-            at = end
+            content: bytes | memoryview
+            if size < LARGE or at or end < len(self.buffer):
+                with memoryview(self.buffer) as view:  # a slice of the buffer itself would be one more copy
+                    content = bytes(view[at + LENGTH.size : end])
+                at = end
+            else:  # nothing else is in the buffer: it goes itself
+                content = memoryview(self.buffer)[LENGTH.size :]
+                self.buffer = bytearray()
             if self.ready.done():
                 self.answered(self, content)
             else:
@@ -85,7 +90,15 @@ class Link(asyncio.Protocol):
         if not self.jobs:
             self.since = now
         self.jobs.extend(jobs)
-        self.send(b"".join([job.request for job in jobs]))
+        waiting: list[bytes] = []
+        for job in jobs:
+            waiting.append(job.request)
+            if len(job.raw) >= LARGE:  # as it is, behind its request
+                self.send(b"".join(waiting))
+                self.send(job.raw)
+                waiting.clear()
+        if waiting:
+            self.send(b"".join(waiting))
 
     def send(self, data: bytes) -> None:
         """Write to the process; nothing waits here, the doors bound what is in flight."""

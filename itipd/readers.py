@@ -19,7 +19,7 @@ from itipd.itip.model import Fault
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.mail.reading import Reading, ReadSettings, faulty
 from itipd.reader import MEMORY_ERROR, Start, opening
-from itipd.reader_frame import answered, request
+from itipd.reader_frame import LARGE, answered, request
 from itipd.reader_link import Job, Link, ReadersError, popen
 
 __all__ = ["COMMAND", "ReadSettings", "Readers", "ReadersError", "Reading"]
@@ -29,7 +29,6 @@ WINDOW = 16  # mails in flight at one reader: enough to keep it busy, few enough
 PATIENCE = 0.1  # seconds with one mail after which those behind it go to another reader
 TICK = 0.05  # seconds between two looks at the clock, while there are mails
 STARTUP = 30.0  # seconds for a process to be ready
-LARGE = 1 << 18  # bytes of a Reading that is taken apart in a thread, so that the event loop goes on
 
 
 class Readers:
@@ -102,7 +101,7 @@ class Readers:
 
     # -- what the readers report
 
-    def _answered(self, reader: Link, content: bytes) -> None:
+    def _answered(self, reader: Link, content: bytes | memoryview) -> None:
         """A reader has read its first mail."""
         if not reader.jobs:
             return  # it became ready too late and is being ended
@@ -115,7 +114,7 @@ class Readers:
             if len(content) < LARGE:
                 job.future.set_result(answered(content))
             else:
-                self._spawn(_take_apart(job, content))
+                self._spawn(_take_apart(job, content))  # in a thread, so that the event loop goes on
         if self._waiting:
             self._schedule()
         elif not reader.jobs and len(self._readers) > self._count:
@@ -257,7 +256,7 @@ async def _give_up(job: Job, detail: str) -> None:
         job.future.set_result(reading)
 
 
-async def _take_apart(job: Job, content: bytes) -> None:
+async def _take_apart(job: Job, content: bytes | memoryview) -> None:
     reading = await asyncio.to_thread(answered, content)
     if not job.future.done():
         job.future.set_result(reading)

@@ -267,7 +267,8 @@ class Session(Connection):
     async def _decide(self, raw: bytes) -> None:
         answer = OURS
         try:
-            answer = await self._submit(raw if self.trusted else await normalised(raw))
+            raw = raw if self.trusted else await normalised(raw)  # the mail as it came is let go
+            answer = await self._submit(raw)
         finally:
             self.deciding = False
             self.active_at = self.loop.time()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from io import BytesIO
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\xa0-\U0010ffff-]++"  # RFC 5321 §4.1.2, RFC 6531 §3.3
 _QUOTED = r'"(?:[ !#-\[\]-~\xa0-\U0010ffff]|\\[ -~])*+"'
@@ -118,18 +119,26 @@ class Body:
 
     def message(self) -> bytes:
         """The message without its stuffed dots, once it has ended. It may be called once; it empties the buffer."""
-        data = bytes(self._data)
-        self._data.clear()
+        data, self._data = self._data, bytearray()
         if self._dots:
             data = data.replace(b"\r\n.", b"\r\n")
-        self.too_large = len(data) - 2 > self._limit
-        return data[2:]
+        del data[:2]
+        self.too_large = len(data) > self._limit
+        return bytes(data)
 
 
 async def normalised(raw: bytes) -> bytes:
     """`normalise`, piece by piece, so that 10 MiB of bare line ends let the other clients have their turn."""
-    pieces = [normalise(raw[:_PIECE])]
-    for start in range(_PIECE, len(raw), _PIECE):
+    if len(raw) <= _PIECE:
+        return normalise(raw)
+    whole, same = BytesIO(), True
+    for start in range(0, len(raw), _PIECE):
+        piece = raw[start : start + _PIECE]
+        better = normalise(piece)
+        if same and better is not piece:  # up to here there was nothing to do
+            same = False
+            whole.write(memoryview(raw)[:start])
+        if not same:
+            whole.write(better)
         await asyncio.sleep(0)
-        pieces.append(normalise(raw[start : start + _PIECE]))
-    return b"".join(pieces) if len(pieces) > 1 else pieces[0]
+    return raw if same else whole.getvalue()

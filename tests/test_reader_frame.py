@@ -11,7 +11,7 @@ import pytest
 from itipd.itip.model import Evidence, Fault, Message, Moment
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.mail.reading import Reading, ReadSettings, read_mail
-from itipd.reader_frame import LENGTH, answer, answered, request, requested
+from itipd.reader_frame import LARGE, LENGTH, answer, answered, request, requested
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 PLAIN = Reading(
@@ -74,3 +74,12 @@ def test_a_request_comes_out_as_it_went_in() -> None:
     """The mail to be read, whatever octets it has."""
     sent = request(b"\x00\xff\r\n", "b@example.com", ["a@example.com"], submission=True, trusted=False)
     assert requested(sent[LENGTH.size :]) == (b"\x00\xff\r\n", "b@example.com", ("a@example.com",), True, False)
+
+
+def test_a_large_mail_follows_its_request() -> None:
+    """What a large mail's request leaves out is the mail itself: behind each other they are one frame."""
+    raw = b"x" * LARGE
+    whole = request(raw, "a@example.com", ("b@example.com",), submission=False, trusted=True) + raw
+    (size,) = LENGTH.unpack_from(whole)
+    assert size == len(whole) - LENGTH.size
+    assert requested(whole[LENGTH.size :]) == (raw, "a@example.com", ("b@example.com",), False, True)

@@ -139,7 +139,7 @@ def test_many_large_bodies_are_451_and_the_memory_is_bounded(tmp_path: Path) -> 
         assert len(said) == 40
         assert len(refused) >= 40 - 128 // 9
         assert {one[:4] for one in said} <= {b"250 ", b"451 "}
-        assert most - before < 600 * 1024 * 1024
+        assert most - before < 300 * 1024 * 1024
         assert daemon.stop() == 0
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from io import BytesIO
 
 from itipd.itip.addresses import canonical
 from itipd.itip.contentlines import Limits
@@ -32,6 +33,7 @@ _TO = (b"to", b"cc", b"delivered-to")
 _LIMITS = MailLimits()
 _ANY_COUNT = replace(_LIMITS, headers=_LIMITS.header_block)
 _RECIPIENTS = 5  # for whom all components of a mail are decided; for more, fewer are
+_PIECE = 1 << 18  # bytes that are packed at once
 _SUBMITTED = 32 << 20  # bytes of the organizer's own calendar: 10,000 ATTENDEEs are more than a stranger may send
 
 
@@ -127,7 +129,14 @@ def pack(raw: bytes) -> bytes:
     """The mail for the journal: `zlib.decompress` gives it back."""
     # A small window: with the default one zlib spends more time on its 260 kB of memory than on a reply.
     packer = zlib.compressobj(1, zlib.DEFLATED, 13 if len(raw) <= 1 << 15 else 15, 6)
-    return packer.compress(raw) + packer.flush()
+    if len(raw) <= _PIECE:
+        return packer.compress(raw) + packer.flush()
+    packed = BytesIO()  # a large mail piece by piece: otherwise what comes out is there twice for a moment
+    with memoryview(raw) as view:
+        for start in range(0, len(raw), _PIECE):
+            packed.write(packer.compress(view[start : start + _PIECE]))
+    packed.write(packer.flush())
+    return packed.getvalue()
 
 
 def _read(raw: bytes, sender: str, recipients: int, submission: bool, settings: ReadSettings, trusted: bool) -> Reading:
