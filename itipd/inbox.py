@@ -204,6 +204,7 @@ class Inbox:
                 finally:
                     watch.cancel()
                     self.stalled = False
+            del items, work  # a mail may be large, and the next may be long in coming
 
     def _stall(self) -> None:
         """One batch takes too long: whoever waits behind it is told so now, and new ones at once."""
