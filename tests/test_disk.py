@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import resource
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from itipd.store import NoSpaceError, Store
+from itipd.store.room import full
 from tests.cli_help import BOB, WE, calendar, event, mail, reply
 from tests.daemon import Daemon
 from tests.store_help import guest, register
@@ -124,13 +126,13 @@ def test_a_disk_that_is_full_to_the_last_octet_loses_nothing(small_disk: Path, t
 
 
 def test_a_limit_on_the_size_of_files_loses_nothing(tmp_path: Path) -> None:
-    """RLIMIT_FSIZE reached: a temporary answer, the daemon lives, and without the limit all goes on."""
+    """RLIMIT_FSIZE reached: 452 as on a full disk, the daemon lives, and without the limit all goes on."""
     config = '[log]\nlevel = "warning"\n'
     with Daemon(tmp_path, config=config) as daemon:
         daemon.itipd("meeting", "put", "-", "--recorded", text=calendar(event(UID)))
         resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (3 * MIB, resource.RLIM_INFINITY))
         taken, (code, text) = filled(daemon)
-        assert code in (451, 452), text
+        assert (code, text) == (452, "4.3.1 No space left, try again later")
         assert kept(daemon) == sorted(f"<{number}@mail.test>" for number in taken)
         resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert send(daemon, big(len(taken)))[0] == 250
@@ -157,6 +159,18 @@ async def test_a_database_that_may_not_grow_is_full(sqlite_url: str) -> None:
     await answered(store, "a", BOB)
     assert await store.verify() == []
     await store.close()
+
+
+@pytest.mark.parametrize(("number", "found"), [(errno.EDQUOT, True), (errno.EFBIG, True), (errno.EIO, False)])
+def test_a_quota_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, found: bool) -> None:
+    """What SQLite calls an I/O error is a full disk where the system gives no more room; a broken disk is none."""
+    assert not full(str(tmp_path / "itipd.db"))
+
+    def refused(*_given: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.pwrite", refused)
+    assert full(str(tmp_path / "itipd.db")) is found
 
 
 STRACE = shutil.which("strace")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
-from itipd.store import Store, StoreError, Want, gather, postgres
+from itipd.store import Store, StoreError, UnavailableError, Want, gather, postgres
 from itipd.store.rows import key_of
 from tests.several_nodes import run
 from tests.store_help import BOB, NOW, WE, guest, register, reply, send, whole
@@ -48,6 +49,28 @@ async def test_node_that_stops_in_a_transaction(postgres_url: str) -> None:
     await reply(stopped, "a", BOB, "ACCEPTED", NOW + timedelta(hours=1))  # on a new connection
     assert (await whole(other, "a")).attendees["", BOB].partstat == "ACCEPTED"
     await asyncio.gather(stopped.close(), other.close())
+
+
+async def test_nobody_waits_for_ever_for_what_another_holds(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another holds for too long is "not now", so that the sender comes again, and not a connection that hangs."""
+    monkeypatch.setattr(postgres, "LOCK_MS", 50)
+    holder, other = [await Store.open(postgres_url) for _ in range(2)]
+    await register(other, "a", guest(BOB))
+    work = partial(gather.lock, wanted={key_of(WE, "a"): Want(WE, "a", everything=True)})
+    async with holder.database.writing() as transaction:
+        await transaction.run(work)
+        with pytest.raises(UnavailableError, match="lock timeout"):
+            await reply(other, "a", BOB, "DECLINED")
+    await reply(other, "a", BOB, "DECLINED")
+    await asyncio.gather(holder.close(), other.close())
+
+
+def test_who_says_otherwise_in_the_url_is_heard() -> None:
+    """What the URL says of the network stands; the rest is set, so that a dead server is noticed."""
+    url = make_url("postgresql://host/name?connect_timeout=3")
+    found = postgres.network(url)
+    assert "connect_timeout" not in found
+    assert found["tcp_user_timeout"] == postgres.NETWORK["tcp_user_timeout"]
 
 
 async def test_claims_of_a_node_that_stops_are_taken_over(postgres_url: str) -> None:

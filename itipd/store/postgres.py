@@ -1,6 +1,6 @@
 """PostgreSQL: psycopg under asyncio, READ COMMITTED; `gather` locks what is decided on.
 
-Nothing is kept in the session but a timeout, which a pooler may lose without harm: no session locks, no settings that
+Nothing is kept in the session but timeouts, which a pooler may lose without harm: no session locks, no settings that
 statements rely on.
 """
 
@@ -23,6 +23,18 @@ CONNECTIONS = 10
 IDLE_MS = 20_000
 """A node that has stopped in the middle of a transaction holds its locks for so long; then the server ends it."""
 
+LOCK_MS = 10_000
+"""Nobody waits longer than this for what another holds: then it is 451, and the relay comes again."""
+
+NETWORK = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+"""A server that has gone without a word is noticed within half a minute; the words are libpq's."""
+
 _OPENING = 0x6974_6970  # the advisory lock under which a database is migrated
 
 
@@ -32,9 +44,12 @@ class Postgres:
     def __init__(self, url: str, parsed: URL) -> None:
         self.url = url
         self._engine = create_async_engine(
-            parsed.set(drivername="postgresql+psycopg"), pool_size=CONNECTIONS, pool_pre_ping=True
+            parsed.set(drivername="postgresql+psycopg"),
+            pool_size=CONNECTIONS,
+            pool_pre_ping=True,
+            connect_args=network(parsed),
         )
-        event.listen(self._engine.sync_engine, "connect", _limit_idling)
+        event.listen(self._engine.sync_engine, "connect", _limit_waiting)
 
     @classmethod
     async def open(cls, url: str, parsed: URL) -> Postgres:
@@ -45,6 +60,7 @@ class Postgres:
             raise StoreError("PostgreSQL needs its driver: pip install 'itipd[postgres]'") from None
 
         def step(connection: Connection) -> None:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")  # a migration may take its time
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_OPENING})")
             prepare(connection)
 
@@ -110,8 +126,13 @@ class _Transaction:
         return await work
 
 
-def _limit_idling(connection: Any, _record: Any) -> None:
+def network(parsed: URL) -> dict[str, int]:
+    """What of `NETWORK` the URL does not say itself."""
+    return {name: value for name, value in NETWORK.items() if name not in parsed.query}
+
+
+def _limit_waiting(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_MS}")
+    cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_MS}; SET lock_timeout = {LOCK_MS}")
     cursor.close()
     connection.commit()

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
-from sqlite3 import Error as SqliteError
-from sqlite3 import OperationalError
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event
@@ -24,13 +23,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from itipd.store.database import Transaction, Work, prepare, translated
 from itipd.store.prepared import cursor
-from itipd.store.values import StoreError
+from itipd.store.room import full
+from itipd.store.values import NoSpaceError, StoreError
 
 T = TypeVar("T")
 
 BUSY_SECONDS = 10.0
 CHECKPOINT_PAGES = 20_000  # 1,000, the default, makes p99 of random replies ten times as long (speed.md)
 READERS = 2
+_WRITING = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_TRUNCATE)
 
 
 class Sqlite:
@@ -140,7 +141,7 @@ class Sqlite:
         async with self._one:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._writer, work)
-            except (SqliteError, DBAPIError) as error:  # there is not even room for that
+            except (sqlite3.Error, DBAPIError) as error:  # there is not even room for that
                 raise StoreError(f"checkpoint: {error}") from error
 
     async def close(self) -> None:
@@ -190,9 +191,12 @@ class _Transaction:
                 if last:
                     self._connection.commit()
                     self.close()
-            except DBAPIError:
+            except DBAPIError as error:
                 # After a failed write or fsync nothing of this connection is believed any more.
                 self._connection.invalidate()
+                growing = getattr(error.orig, "sqlite_errorcode", 0) in _WRITING
+                if growing and full(self._connection.engine.url.database or ""):
+                    raise NoSpaceError(f"the disk is full, by a quota or a limit: {error.orig}") from error
                 raise
             return found
 
@@ -256,7 +260,7 @@ def _pragmas(connection: Any, _record: Any) -> None:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
             break
-        except OperationalError as error:
+        except sqlite3.OperationalError as error:
             # Two processes make the same file: SQLite does not wait here by itself.
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
