@@ -1,15 +1,22 @@
-"""A real `itipd serve` in a process of its own, for tests that look from outside."""
+"""A real `itipd serve` in a process of its own, for tests that look from outside.
+
+It is forked from a process that has imported everything (`launcher`); `alone` starts Python anew, as people do.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
+
+from tests.launcher import Process, launcher
 
 PATIENCE = 120.0  # a test fails when it is over; the machine may be busy with others
 COMMAND = (sys.executable, "-m", "itipd.cli.main")
@@ -19,24 +26,32 @@ class Daemon:
     """One running daemon. `smtp`, `lmtp`, `submission`, `http` are (host, port) of its doors, or the text they are."""
 
     def __init__(
-        self, folder: Path, *options: str, config: str = "", database: str | None = None, under: Sequence[str] = ()
+        self,
+        folder: Path,
+        *options: str,
+        config: str = "",
+        database: str | None = None,
+        under: Sequence[str] = (),
+        alone: bool = False,
     ) -> None:
-        """`under`: the words of another program that runs it."""
+        """`under`: the words of another program that runs it, which is always `alone`."""
         self.folder = folder
         self.file = folder / "itipd.toml"
         self.file.write_text(config or '[log]\nlevel = "warning"\n', encoding="utf-8")
         self.extra = ("--database", database) if database else ()
         doors = ("--smtp", "127.0.0.1:0", "--lmtp", "127.0.0.1:0", "--submission", "127.0.0.1:0", "--http", "-")
+        words = ["-c", str(self.file), *self.extra, "serve", *doors, *options]
         self.log = (folder / "daemon.log").open("ab")
-        self.process = subprocess.Popen(
-            [*under, *COMMAND, "-c", str(self.file), *self.extra, "serve", *doors, *options],
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            cwd=folder,
-        )
-        assert self.process.stdout is not None
-        self.ready = self.process.stdout.readline()
+        read, write = os.pipe()
+        self.said = os.fdopen(read, encoding="utf-8")
+        self.process: subprocess.Popen[bytes] | Process
+        if under or alone:
+            self.process = subprocess.Popen([*under, *COMMAND, *words], stdout=write, stderr=self.log, cwd=folder)
+        else:
+            with Path(os.devnull).open("rb") as nothing:
+                self.process = launcher().start(words, folder, nothing.fileno(), write, self.log.fileno())
+        os.close(write)
+        self.ready = self.said.readline()
         found = dict(re.findall(r"(\w+)=(\S+)", self.ready))
         self.places: dict[str, str] = found
         assert self.ready.startswith("ready "), (folder / "daemon.log").read_text()
@@ -54,10 +69,21 @@ class Daemon:
 
     def itipd(self, *words: str, check: bool = True, text: str | None = None, patience: float = PATIENCE) -> str:
         """One command on the same database; what it printed."""
-        command = [*COMMAND, "-c", str(self.file), *self.extra, *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=patience, input=text, cwd=self.folder)
-        assert not check or done.returncode == 0, done.stderr
-        return done.stdout
+        with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+            given.write((text or "").encode())
+            given.seek(0)
+            files = (given.fileno(), out.fileno(), err.fileno())
+            running = launcher().start(["-c", str(self.file), *self.extra, *words], self.folder, *files)
+            try:
+                code = running.wait(patience)
+            finally:
+                running.kill()
+            said = []
+            for file in (out, err):
+                file.seek(0)
+                said.append(file.read().decode())
+        assert not check or code == 0, said[1]
+        return said[0]
 
     def json(self, *words: str, patience: float = PATIENCE) -> list[dict[str, Any]]:
         """The JSON Lines that a command prints."""
@@ -71,11 +97,10 @@ class Daemon:
     def stop(self) -> int:
         """SIGTERM; the exit code."""
         self.process.terminate()
-        self._end()
-        return self.process.returncode
+        return self._end()
 
-    def _end(self) -> None:
-        self.process.wait(PATIENCE)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+    def _end(self) -> int:
+        code = self.process.wait(PATIENCE)
+        self.said.close()
         self.log.close()
+        return code

@@ -105,7 +105,7 @@ def drive(port: int, connections: int, pairs: list[tuple[str, bytes]]) -> None:
 def run(folder: Path, replies: int, connections: int = 8, *, loud: bool = False) -> Soaked:
     """The whole of it in `folder`."""
     found = Soaked(replies)
-    with Daemon(folder, config=CONFIG) as daemon:
+    with Daemon(folder, config=CONFIG, alone=True) as daemon:
         file = folder / "meetings.ics"
         file.write_text("".join(calendar(MEETINGS, GUESTS)), newline="")
         daemon.itipd("meeting", "put", str(file), "--recorded", patience=600)
