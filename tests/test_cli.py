@@ -18,7 +18,7 @@ from tests.cli_help import BOB, CAROL, WE, Itipd, calendar, event, mail, reply
 
 
 @pytest.fixture
-def itipd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itipd:
+def itipd(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itipd:
     """`itipd` with an empty database, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     for name in ("ITIPD_DATABASE", "ITIPD_ORGANIZERS"):

@@ -14,7 +14,7 @@ from tests.cli_help import CAROL, Itipd, event, reply
 
 
 @pytest.fixture
-def itipd(tmp_path: Path) -> Itipd:
+def itipd(sqlite_url: str, tmp_path: Path) -> Itipd:
     return Itipd(tmp_path)
 
 

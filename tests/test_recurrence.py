@@ -290,7 +290,7 @@ def rules(draw: st.DrawFn) -> str:
 STARTS = st.datetimes(datetime(1995, 1, 1), datetime(2027, 1, 1)).map(lambda at: at.replace(microsecond=0, fold=0))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(rules(), STARTS, st.integers(0, 1000))
 def test_the_same_times_as_dateutil(text: str, start: datetime, later: int) -> None:
     """Beginning anywhere, the times are those that dateutil finds from DTSTART on; days between them are none."""

@@ -19,7 +19,7 @@ LIMIT = 1 << 20
 
 
 @pytest.fixture
-def itipd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itipd:
+def itipd(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itipd:
     """`itipd` with an empty database, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return Itipd(tmp_path)

@@ -170,7 +170,7 @@ def test_mark_says_the_key_and_comes_off() -> None:
 
 
 @pytest.fixture
-def itipd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itipd:
+def itipd(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itipd:
     """`itipd` with tokens and a folder for outgoing mail."""
     monkeypatch.setenv("ITIPD_IDENTITY__TOKENS", "on")
     monkeypatch.setenv("ITIPD_RELAY__DIRECTORY", str(tmp_path / "outgoing"))

@@ -82,11 +82,11 @@ def _open(url: str, results: Any) -> None:
     results.put(asyncio.run(work()))
 
 
-async def test_opened_by_many_processes_at_once(store_url: str) -> None:
+async def test_opened_by_many_processes_at_once(empty_url: str) -> None:
     """Four processes open one new database at once: it is made once, and all have one secret."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    processes = [context.Process(target=_open, args=(store_url, results)) for _ in range(4)]
+    processes = [context.Process(target=_open, args=(empty_url, results)) for _ in range(4)]
     for process in processes:
         process.start()
     secrets = [await asyncio.to_thread(results.get, True, 60) for _ in processes]
@@ -97,9 +97,9 @@ async def test_opened_by_many_processes_at_once(store_url: str) -> None:
     assert [process.exitcode for process in processes] == [0] * 4
 
 
-async def test_opened_many_times_at_once(store_url: str) -> None:
+async def test_opened_many_times_at_once(empty_url: str) -> None:
     """One process may open a new database several times at once."""
-    stores = await asyncio.gather(*(Store.open(store_url) for _ in range(5)))
+    stores = await asyncio.gather(*(Store.open(empty_url) for _ in range(5)))
     assert len({store.secret for store in stores}) == 1
     for store in stores:
         await store.close()
@@ -171,11 +171,11 @@ async def test_queries_cannot_write(store: Store) -> None:
         await store.database.read(lambda connection: connection.exec_driver_sql("DELETE FROM journal"))
 
 
-async def test_file_is_private(sqlite_url: str) -> None:
+async def test_file_is_private(tmp_path: Path) -> None:
     """A new database file and its WAL are for their owner only: they hold mail."""
-    store = await Store.open(sqlite_url)
+    store = await Store.open(f"sqlite:///{tmp_path}/itipd.db")
     await register(store, "a")
-    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    path = tmp_path / "itipd.db"
     found = _modes(path)
     await store.close()
     assert found == {"itipd.db": 0o600, "itipd.db-wal": 0o600, "itipd.db-shm": 0o600}

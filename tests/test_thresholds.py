@@ -34,7 +34,7 @@ ERIN = "erin@example.org"
 
 
 @pytest.fixture
-def itipd(tmp_path: Path) -> Itipd:
+def itipd(sqlite_url: str, tmp_path: Path) -> Itipd:
     return Itipd(tmp_path)
 
 

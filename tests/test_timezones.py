@@ -438,9 +438,14 @@ def test_what_we_write_is_what_the_zone_is(since: int) -> None:
     """Every IANA zone's VTIMEZONE, read by our own bounded code, gives the zone's times for fifty years."""
     names = sorted(set(iana_names().values()))
     assert len(names) > 400
+    seen = set()
     for name in names:
         text = vtimezone(name, since)
         assert text is not None
+        rules = text.replace(name, "")
+        if rules in seen:  # many names are one zone
+            continue
+        seen.add(rules)
         own, known = ownzone.read(zones_from_text(text)[name]), resolve(name, {})
         assert own is not None, name
         for week in range(0, 2500, 29):
