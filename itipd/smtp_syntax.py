@@ -21,7 +21,7 @@ _REVERSE = re.compile(rf"FROM: ?<(?:{_ROUTE}({_MAILBOX}))?>(?: (.*))?", re.IGNOR
 _FORWARD = re.compile(rf"TO: ?<{_ROUTE}({_MAILBOX}|postmaster)>(?: (.*))?", re.IGNORECASE)
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-~\xa0-\U0010ffff]++))?")  # RFC 5321 §4.1.2
 
-_PIECE = 64 * 1024  # octets worked on without a pause: the other clients wait for each, and several times
+_PIECE = 16 * 1024  # octets worked on without a pause: the other clients wait for each, and several times
 LONGEST_ADDRESS = 320  # octets; RFC 5321 §4.5.3.1 asks for 256 at least, and rewritten bounce addresses are long
 
 Parameters = dict[str, str | None]

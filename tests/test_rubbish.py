@@ -1,7 +1,8 @@
-"""Whatever is thrown at the mail doors: a named outcome or a clear refusal, soon, and nobody else notices.
+"""Whatever is thrown at the mail doors: a named outcome or a clear refusal, and nobody else notices.
 
-A real daemon takes all of `rubbish.corpus` over SMTP (a client it does not trust) and again over LMTP (one it does), on
-each engine, while another client's ordinary replies come in on a connection of their own.
+A real daemon takes all of `rubbish.corpus`, on SQLite over SMTP from a client that it does not trust, on PostgreSQL
+over LMTP from one that it does, while another client's ordinary replies come in on a connection of their own. What is
+said of time here is said in CPU time or in the order of events: a busy machine changes neither.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ from __future__ import annotations
 import email
 import re
 import smtplib
-import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from itipd.benchmark.mails import ORGANIZER, calendar, letters
+from itipd.mail.reading import ReadSettings, read_mail
 from tests import rubbish
 from tests.conftest import ENGINES, new_database
 from tests.daemon import PATIENCE, Daemon
@@ -29,14 +30,17 @@ from tests.rubbish import Rubbish
 CONFIG = f"""
 organizers = ["{ORGANIZER}"]
 [smtp]
+max_message_size = {rubbish.LIMIT}
 trusted_networks = []
+[readers]
+deadline = "60 s"  # what a slow machine needs for a mail says nothing about the mail
 [relay]
 directory = "outgoing"
 """
-LONGEST = 5.0  # seconds for one mail
-MEDIAN = 2.0  # seconds for an ordinary reply; usually a few milliseconds, but the machine of a test may be slow
+CPU = 1.0  # seconds that reading one mail may take of the processor
+TURN = 40  # hostile mails that are answered while one ordinary reply waits for its answer
 GROWTH = 100 << 20  # bytes of daemon and readers together
-ALONE = 200  # ordinary replies before the first of the corpus
+WARM = 20  # ordinary replies before the first of the corpus
 ORDINARY = 20, 50  # meetings and guests of the other client's
 
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -48,13 +52,11 @@ HEADERS = set(
 
 @dataclass
 class Thrown:
-    """One mail of the corpus, what was answered, and how long that took."""
+    """One mail of the corpus and what was answered."""
 
     mail: Rubbish
-    door: str
     code: int
     text: bytes
-    seconds: float
 
 
 @dataclass
@@ -62,14 +64,14 @@ class Story:
     """Everything that was seen of one daemon's life."""
 
     thrown: list[Thrown] = field(default_factory=list)
-    ordinary: list[float] = field(default_factory=list)  # seconds for each ordinary reply
+    waits: list[int] = field(default_factory=list)  # for each ordinary reply: hostile mails answered before it was
     refused: list[str] = field(default_factory=list)  # ordinary replies that were not applied
     applied: list[int] = field(default_factory=list)  # the ids of those that were
-    memory: tuple[int, int, int] = (0, 0, 0)  # before, at most, after
+    growth: int = 0  # bytes of daemon and readers, at their largest
     journal: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     log: str = ""
     code: int | None = None
-    caused: dict[str, int] = field(default_factory=dict)  # mails of ours that some over SMTP have caused
+    caused: dict[str, int] = field(default_factory=dict)  # mails of ours that some have caused
     sent: int = 0
     outgoing: list[bytes] = field(default_factory=list)
 
@@ -84,21 +86,26 @@ class Client:
     """A client of one door that comes back after a refusal."""
 
     def __init__(self, daemon: Daemon, door: str) -> None:
-        self.kind = smtplib.LMTP if door == "lmtp" else smtplib.SMTP
-        self.address = daemon.address(door)
-        self.connection: smtplib.SMTP | None = None
+        kind = smtplib.LMTP if door == "lmtp" else smtplib.SMTP
+        self.connection: smtplib.SMTP = kind(*daemon.address(door), timeout=PATIENCE)
+        self.connection.ehlo("client.example.org")
 
     def send(self, sender: str, raw: bytes) -> tuple[int, bytes]:
-        if self.connection is None:
-            self.connection = self.kind(*self.address, timeout=PATIENCE)
-            self.connection.ehlo("client.example.org")
+        self.begin(sender, raw)
+        return self.connection.getreply()
+
+    def begin(self, sender: str, raw: bytes) -> None:
+        """All of a mail, without waiting for what is said of it."""
         self.connection.mail(sender)
         self.connection.rcpt(ORGANIZER)
-        return self.connection.data(raw)
+        code, text = self.connection.docmd("DATA")
+        assert code == 354, text
+        end = b".\r\n" if raw.endswith(b"\r\n") or not raw else b"\r\n.\r\n"
+        stuffed = b"\r\n" + raw
+        self.connection.send(stuffed.replace(b"\r\n.", b"\r\n..")[2:] + end)
 
     def quit(self) -> None:
-        if self.connection is not None:
-            self.connection.quit()
+        self.connection.quit()
 
 
 class Other(threading.Thread):
@@ -107,82 +114,78 @@ class Other(threading.Thread):
     def __init__(self, daemon: Daemon, story: Story) -> None:
         super().__init__()
         self.client, self.story = Client(daemon, "smtp"), story
-        self.over = threading.Event()
+        self.warm, self.over = threading.Event(), threading.Event()
 
     def run(self) -> None:
-        for round_ in range(1000):
-            for letter in letters(ORDINARY[0] * ORDINARY[1], *ORDINARY, round_):
-                began = time.perf_counter()
-                code, text = self.client.send(letter.sender, letter.raw)
-                self.story.ordinary.append(time.perf_counter() - began)
-                if code == 250 and text.startswith(b"2.0.0 updated "):
-                    self.story.applied.append(number(text))
-                else:
-                    self.story.refused.append(f"{code} {text!r}")
-                if self.over.is_set():
-                    self.client.quit()
-                    return
-                time.sleep(0.005)
+        for count, letter in enumerate(letters(ORDINARY[0] * ORDINARY[1], *ORDINARY, 0)):
+            before = len(self.story.thrown)
+            code, text = self.client.send(letter.sender, letter.raw)
+            self.story.waits.append(len(self.story.thrown) - before)
+            if code == 250 and text.startswith(b"2.0.0 updated "):
+                self.story.applied.append(number(text))
+            else:
+                self.story.refused.append(f"{code} {text!r}")
+            if count >= WARM:
+                self.warm.set()  # everything is loaded that ordinary work loads
+                if self.over.wait(0.05):
+                    break
+        self.client.quit()
 
 
-class Scales(threading.Thread):
-    """Weighs the daemon and its readers from time to time."""
+class Scales:
+    """How much the daemon and its readers have grown since, each at its largest moment: the kernel remembers it."""
 
-    def __init__(self, pid: int) -> None:
-        super().__init__()
-        self.pid, self.over = pid, threading.Event()
-        self.before = self.most = self.weigh()
-
-    def weigh(self) -> int:
-        """Bytes of memory (PSS) of a process and its children."""
-        task = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        total = 0
-        for pid in (str(self.pid), *task.read_text().split()):
+    def __init__(self, daemon: Daemon) -> None:
+        self.pid = daemon.process.pid
+        for pid in self._pids():
             try:
-                found = re.search(r"^Pss: +(\d+) kB$", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # a reader that was replaced in this moment
-            total += int(found[1]) * 1024 if found else 0
-        return total
+                Path(f"/proc/{pid}/clear_refs").write_text("5")  # the high-water mark is what there is now
+            except OSError as error:
+                pytest.skip(f"needs Linux's /proc to weigh a process: {error}")
+        self.before = self._weight()
 
-    def run(self) -> None:
-        while not self.over.wait(0.05):
-            self.most = max(self.most, self.weigh())
+    def growth(self) -> int:
+        """Bytes."""
+        return self._weight() - self.before
+
+    def _pids(self) -> list[str]:
+        """The daemon and its readers."""
+        return [str(self.pid), *Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def _weight(self) -> int:
+        status = "".join(Path(f"/proc/{pid}/status").read_text() for pid in self._pids())
+        return sum(int(found) * 1024 for found in re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE))
 
 
 @pytest.fixture(scope="module", params=ENGINES)
 def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """The daemon's whole life, on each engine; the tests look at one side of it each."""
-    if not Path("/proc/self/smaps_rollup").exists():
-        pytest.skip("needs Linux's /proc to weigh a process")
     folder = tmp_path_factory.mktemp("rubbish")
     if request.param == "sqlite":
-        yield live(folder, ("smtp", "lmtp"))
+        yield live(folder, "smtp")
         return
     for url in new_database(request.getfixturevalue("postgres_server")):
-        yield live(folder, ("smtp", "lmtp"), url)
+        yield live(folder, "lmtp", url)
 
 
-def live(folder: Path, doors: Sequence[str], database: str | None = None) -> Story:
+def live(folder: Path, door: str, database: str | None = None) -> Story:
     found = Story()
     with Daemon(folder, config=CONFIG, database=database) as daemon:
-        for name, text in (("own.ics", rubbish.MEETINGS), ("other.ics", "".join(calendar(*ORDINARY)))):
-            (folder / name).write_text(text, newline="")
-            daemon.itipd("meeting", "put", str(folder / name), "--recorded")
+        daemon.itipd("meeting", "put", "-", "--recorded", text=rubbish.MEETINGS + "".join(calendar(*ORDINARY)))
         other = Other(daemon, found)
         other.start()
-        while len(found.ordinary) < ALONE and other.is_alive():  # everything is loaded that ordinary work loads
-            time.sleep(0.05)
-        scales = Scales(daemon.process.pid)
-        scales.start()
         try:
-            for number_, door in enumerate(doors):
-                throw(daemon, door, 10_000 * number_, found)
+            assert other.warm.wait(PATIENCE)
+            scales = Scales(daemon)
+            client = Client(daemon, door)
+            for mail in rubbish.corpus(0):
+                code, text = client.send(rubbish.KIM, mail.raw)
+                found.thrown.append(Thrown(mail, code, text))
+            client.quit()
         finally:
-            for thread in (other, scales):
-                thread.over.set()
-                thread.join()
-        found.memory = scales.before, scales.most, scales.weigh()
+            other.over.set()
+            other.join()
+        found.growth = scales.growth()
         look(daemon, found)
         found.code = daemon.stop()
     found.log = (folder / "daemon.log").read_bytes().decode()
@@ -190,32 +193,20 @@ def live(folder: Path, doors: Sequence[str], database: str | None = None) -> Sto
     return found
 
 
-def throw(daemon: Daemon, door: str, first: int, found: Story) -> None:
-    """All of the corpus at one door."""
-    client = Client(daemon, door)
-    for mail in rubbish.corpus(first):
-        began = time.perf_counter()
-        code, text = client.send(rubbish.KIM, mail.raw)
-        found.thrown.append(Thrown(mail, door, code, text, time.perf_counter() - began))
-    client.quit()
-
-
-def outbox(daemon: Daemon) -> list[dict[str, Any]]:
-    return daemon.json("outbox", "list")
-
-
 def look(daemon: Daemon, found: Story) -> None:
     """What the commands say of it, once everything has left."""
     end = time.monotonic() + PATIENCE
-    while waiting := [line for line in outbox(daemon) if line["state"] in ("waiting", "sending")]:
-        assert time.monotonic() < end, waiting
+    said = daemon.json("outbox", "list")
+    while any(line["state"] in ("waiting", "sending") for line in said):
+        assert time.monotonic() < end, said
         time.sleep(0.1)
-    states = Counter((line["state"], line["last_error"]) for line in outbox(daemon))
+        said = daemon.json("outbox", "list")
+    states = Counter((line["state"], line["last_error"]) for line in said)
     found.sent = states.pop(("sent", None))
     assert states.keys() <= {("failed", f"superseded by a newer {word}") for word in ("REQUEST", "CANCEL")}
     found.journal = {line["id"]: line["results"] for line in daemon.json("mail", "list")}
     for one in found.thrown:
-        if one.door == "smtp" and one.mail.name.startswith("200 days"):
+        if one.mail.name.startswith("200 days"):
             (shown,) = daemon.json("mail", "show", str(number(one.text)))
             found.caused[one.mail.name] = sum(len(send["to"]) for send in shown["send"])
 
@@ -228,7 +219,7 @@ def test_each_has_its_named_outcome(story: Story) -> None:
         results = story.journal.get(number(one.text), [])
         found = (one.code, Counter(f"{line['outcome']}/{line['reason']}" for line in results))
         if found != expected:
-            wrong[one.door, one.mail.name] = (found, one.text, [line["detail"] for line in results][:3])
+            wrong[one.mail.name] = (found, one.text, [line["detail"] for line in results][:3])
     assert not wrong, "\n".join(f"{key}: {value}" for key, value in wrong.items())
 
 
@@ -238,26 +229,28 @@ def test_answers_say_nothing_of_the_mail(story: Story) -> None:
     assert {text for text in texts if not number(text)} == {b"5.3.4 Message too large", b"5.4.6 Too many hops"}
 
 
-def test_each_is_answered_within_five_seconds(story: Story) -> None:
-    """No mail, however made, takes its sender five seconds."""
-    assert {one.mail.name: one.seconds for one in story.thrown if one.seconds > LONGEST} == {}
+def test_none_costs_a_second_to_read() -> None:
+    """No mail, however made, takes a second of a processor's time to read."""
+    costly = {}
+    for mail in rubbish.corpus(0):
+        began = time.process_time()
+        read_mail(mail.raw, sender=rubbish.KIM, recipients=(ORGANIZER,), submission=False, settings=ReadSettings())
+        seconds = time.process_time() - began
+        if seconds > CPU:
+            costly[mail.name] = seconds
+    assert costly == {}
 
 
 def test_ordinary_replies_go_on(story: Story) -> None:
-    """Somebody else's replies are all applied meanwhile, in about the time they always take."""
+    """Somebody else's replies are all applied meanwhile, and none waits until many a hostile mail has had its turn."""
     assert story.refused == []
-    assert len(story.ordinary) > 300
-    assert statistics.median(story.ordinary) < MEDIAN
-    # All but a few within a second, or, where the machine is slow by itself, in a few times what they took alone.
-    alone, beside = sorted(story.ordinary[:ALONE]), sorted(story.ordinary[ALONE:])
-    assert beside[int(len(beside) * 0.95)] < max(1.0, 5 * alone[int(len(alone) * 0.95)])
+    assert len(story.applied) > WARM
+    assert max(story.waits) < TURN
 
 
-def test_memory_comes_back(story: Story) -> None:
-    """Daemon and readers are hardly larger afterwards than before, and never by more than a few copies of 10 MB."""
-    before, most, after = story.memory
-    assert after - before < GROWTH
-    assert most - before < 2 * GROWTH
+def test_memory_is_bounded(story: Story) -> None:
+    """Daemon and readers never grow by 100 MB, all of it together."""
+    assert story.growth < GROWTH
 
 
 def test_log_has_one_clean_line_for_each(story: Story) -> None:
