@@ -64,7 +64,7 @@ def test_kill_nine_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     daemon.itipd("meeting", "put", str(file), "--recorded")
     everything: list[Letter] = []
     ledger: list[Letter] = []
-    for cycle in range(5):
+    for cycle in range(3):
         work = letters(MEETINGS * GUESTS, MEETINGS, GUESTS, cycle)
         everything += work
         todo = list(reversed(work))

@@ -135,7 +135,7 @@ def _process(url: str, folder: Path, fault: Fault) -> int | None:
     context.set_forkserver_preload(["tests.story", "tests.faults", "psycopg"])
     process = context.Process(target=_story, args=(url, folder, fault))
     process.start()
-    process.join(60)
+    process.join(600)
     return process.exitcode
 
 
