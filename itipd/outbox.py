@@ -48,9 +48,7 @@ POLL = 0.5
 GIVE_UP = timedelta(days=5)
 """A delivery that was refused for the moment for so long has failed (RFC 5321 §4.5.4.1)."""
 
-FIRST_RETRY = 10.0
-LAST_RETRY = 3600.0
-LAST_RETRY_DOWN = 300.0
+FIRST_RETRY, LAST_RETRY, LAST_RETRY_DOWN = 10.0, 3600.0, 300.0
 """Seconds to the second try and at most between later ones; the last where it was the relay itself that failed."""
 
 MAX_PAUSE = 5.0
@@ -61,6 +59,8 @@ STOP = 5.0
 
 LARGE = 100_000
 """A calendar of more characters is composed beside the event loop."""
+
+MACHINE = (ImportError, MemoryError, OSError)  # no mail's fault: no memory, no files, a package being replaced
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9]+")
 
@@ -167,9 +167,7 @@ class Outbox:
             if not working.done():
                 await asyncio.wait({working}, timeout=STOP)
         finally:
-            if not working.done():
-                working.cancel()
-                await asyncio.wait({working})
+            await _cancelled({working})
         if not working.cancelled():
             working.result()
         if self.way is not None:
@@ -258,23 +256,24 @@ class Outbox:
             if self._down is not None:
                 return Verdict("later", "4.4.1", self._down)
             try:
-                mail = outgoing(delivery, self.store.secret)
-                # The event loop is not held up by a calendar with thousands of guests.
-                make = forward.resent if mail.method == forward.METHOD else compose
-                raw = await asyncio.to_thread(make, mail) if len(mail.calendar) > LARGE else make(mail)
-            except Exception as error:
-                # Composing is pure: what fails now fails always. It is settled, so that it blocks nobody.
-                code = error.code if isinstance(error, ComposeError) else "5.6.0"
-                return Verdict("failed", code, clean(f"compose: {type(error).__name__}: {error}", 300))
-            tagged = self.config.return_path == "tagged"
-            sender = return_path(delivery.organizer, delivery.token) if tagged else delivery.organizer
-            try:
+                try:
+                    mail = outgoing(delivery, self.store.secret)
+                    make = forward.resent if mail.method == forward.METHOD else compose
+                    raw = await asyncio.to_thread(make, mail) if len(mail.calendar) > LARGE else make(mail)
+                except MACHINE:
+                    raise
+                except Exception as error:
+                    # Composing is pure: what fails now fails always. It is settled, so that it blocks nobody.
+                    code = error.code if isinstance(error, ComposeError) else "5.6.0"
+                    return Verdict("failed", code, clean(f"compose: {type(error).__name__}: {error}", 300))
+                tagged = self.config.return_path == "tagged"
+                sender = return_path(delivery.organizer, delivery.token) if tagged else delivery.organizer
                 return await way.deliver(Envelope(sender, delivery.recipient, raw, file_name(delivery)))
             except RelayError as error:
                 self._down = str(error)
                 return Verdict("later", "4.4.1", self._down)
             except Exception as error:
-                # Our fault or the library's, not the mail's: it waits, and the log has the whole story.
+                # Our fault or the machine's, not the mail's: it waits, and the log has the whole story.
                 log.exception("outbox: delivery failed unexpectedly", delivery=delivery.id)
                 return Verdict("later", "4.3.0", clean(f"{type(error).__name__}: {error}", 300))
 

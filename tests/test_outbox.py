@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
+import errno
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -299,6 +300,24 @@ async def test_bug_in_compose(sqlite_store: Store, monkeypatch: pytest.MonkeyPat
     outbox = Outbox(sqlite_store, Relay(), clock=Clock(), way=Recorder())
     assert await outbox.deliver_due() == Counter(sent=2, failed=1)
     assert "ZeroDivisionError" in (await rows(sqlite_store))[1]["last_error"]
+
+
+async def test_no_memory_to_compose(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine cannot do at the moment is no fault of the mail: it waits, and leaves later."""
+    failures = [MemoryError(), OSError(errno.EMFILE, "too many open files")]
+
+    def poor(mail: Any) -> bytes:
+        if failures:
+            raise failures.pop()
+        return compose(mail)
+
+    monkeypatch.setattr(room, "compose", poor)
+    await put(sqlite_store, *guests(3))
+    clock = Clock()
+    outbox = Outbox(sqlite_store, Relay(), clock=clock, way=Recorder())
+    assert await outbox.deliver_due() == Counter(sent=1, waiting=2)
+    clock.forward(minutes=1)
+    assert await outbox.deliver_due() == Counter(sent=2)
 
 
 async def test_recipient_that_cannot_be_sent_to(sqlite_store: Store) -> None:
