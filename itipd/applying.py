@@ -26,6 +26,7 @@ from itipd.send import Origin
 from itipd.store import Batch, HeldMail, OutcomeRow, Ref, Want
 
 FEW = 10  # sendings that one mail may cause (rules.md §12); most cause none
+MOST_OVERRIDES = 20  # that are looked at because one before R may hold for it (RANGE=THISANDFUTURE)
 
 
 async def decided(
@@ -199,6 +200,10 @@ def deeper(batch: Batch, job: Job, policy: Policy, organizers: Sequence[str] | N
                 rid = None  # decide says so again, by name
             if rid and message.rid is not None and rid != message.rid.rid:
                 found.append(Want(name, message.uid, rids=frozenset({rid})))
+            if rid and (message.method == "COUNTER" or (message.sequence or 0) > meeting.sequence):
+                # An override before R may hold for it, too, and have a time and a SEQUENCE of its own.
+                before = {key for (key, _), row in meeting.attendees.items() if row.listed and "" < key < rid}
+                found.append(Want(name, message.uid, rids=frozenset(sorted(before)[-MOST_OVERRIDES:])))
             all_days = message.method == "REFRESH" and message.rid is None  # of a guest of some instances only: those
             if not all_days and not any(row.delegated_to or row.delegated_from for row in meeting.attendees.values()):
                 continue

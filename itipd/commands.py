@@ -97,7 +97,10 @@ async def _held(context: Context, order: AcceptHeld | RejectHeld, meeting: Meeti
     fitting = [
         held
         for held in await context.batch.held([(meeting.organizer, meeting.uid)])
-        if (order.id == 0 or held.outcome.id == order.id) and order.attendee in (None, held.attendee)
+        if order.mail in (None, held.name)
+        and order.attendee in (None, held.attendee)
+        and order.instance in (None, held.rid)
+        and order.id in (0, held.outcome.id)
     ]
     if not fitting:
         return organize.not_found(meeting.uid, f"nothing held of {order.attendee or 'anybody'}")
@@ -106,7 +109,7 @@ async def _held(context: Context, order: AcceptHeld | RejectHeld, meeting: Meeti
         policy = _decided_by_person(context.policy, meeting, party_crasher="accepted")
         return await reopen(context, meeting.organizer, held, policy, "accepted")
     if held.reason == Reason.PARTY_CRASHER:
-        policy = _decided_by_person(context.policy, meeting, party_crasher="no_action")
+        policy = _decided_by_person(context.policy, meeting, party_crasher="rejected")
         decision = await reopen(context, meeting.organizer, held, policy, "rejected")
         return replace(decision, reason=Reason.REJECTED)
     context.batch.close_held(held.outcome, "rejected")

@@ -175,6 +175,9 @@ class Inbox:
             held = await self.store.held(order.id)
             if held is not None:
                 order = replace(order, uid=held["uid"], organizer=held["organizer"], attendee=held["attendee"])
+            waits = await self.store.held_mail(order.id)
+            if waits is not None:
+                order = replace(order, mail=waits.name)
         if order.organizer is None and order.uid:
             order = replace(order, organizer=await self.store.organizer_of(order.uid))
         return order

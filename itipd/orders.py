@@ -123,17 +123,19 @@ class AcceptHeld:
     attendee: str | None = None
     instance: str | None = None
     organizer: str | None = None
+    mail: str | None = None  # `HeldMail.name`, which outlives the id
 
 
 @dataclass(frozen=True, slots=True)
 class RejectHeld:
-    """A person refuses a held message."""
+    """A person refuses a held message, named in the same ways."""
 
     id: int = 0
     uid: str = ""
     attendee: str | None = None
     instance: str | None = None
     organizer: str | None = None
+    mail: str | None = None  # `HeldMail.name`, which outlives the id
 
 
 Order = (

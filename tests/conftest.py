@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
 ENGINES = ("sqlite", "postgresql")
 TEMPLATE = "made"
+ROOM = Path(__file__).parent.parent / "itipd" / "itip"
+RULES = frozenset({"fixtures", *(module.stem for module in ROOM.glob("*.py"))})
 Made = Callable[[], Iterator[str]]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`-m rules`: the scenarios, and the tests that are named like a module of `itipd/itip/`; not on PostgreSQL."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in RULES and "[postgresql" not in item.name:
+            item.add_marker("rules")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from itipd.itip.model import Meeting, Message, Policy, Revision
+from itipd.itip.organize import accept
 from tests.itip_samples import (
     ANN,
     BOB,
@@ -15,6 +16,7 @@ from tests.itip_samples import (
     EVE,
     WE,
     WEEKLY,
+    apply,
     at,
     counter,
     hear,
@@ -66,9 +68,12 @@ def test_a_counter_stores_a_proposal_and_the_partstat() -> None:
     assert (standing(after)[ANN], words(decision)) == ("TENTATIVE", "updated/proposal")
 
 
-@pytest.mark.parametrize("partstat", [None, "NEEDS-ACTION"])
+@pytest.mark.parametrize("partstat", [None, "NEEDS-ACTION", "DELEGATED"])
 def test_a_counter_without_an_answer_keeps_the_answer(partstat: str | None) -> None:
-    """rules.md §6.1: PARTSTAT is taken if the COUNTER carries one; guests, comment and delegation stay, too."""
+    """rules.md §6.1: PARTSTAT is taken if the COUNTER carries one; guests, comment and delegation stay, too.
+
+    It takes a REPLY to delegate (RFC 5546 §3.2.2.3).
+    """
     before, _ = hear(single(), delegates(DAN))
     after, _ = hear(before, counter(ANN, "20261203T090000Z", partstat=partstat, comment="Later?", minute=2))
     row = after.attendees["", ANN]
@@ -121,6 +126,16 @@ def test_a_proposal_is_a_difference(
     assert (start, end, found.proposed.location, [one.address for one in found.added]) == expected
 
 
+def test_who_was_taken_off_may_be_proposed_anew() -> None:
+    """RFC 5546 §3.2.7: a COUNTER may propose attendees, one who is no guest any more among them: asked anew."""
+    meeting, _ = put(single(), vevent(guests=(ANN,)))
+    meeting, _ = hear(meeting, counter(ANN, others=[line(BOB, None)], sequence=1))
+    (proposal,) = meeting.proposals.values()
+    assert [one.address for one in proposal.added] == [BOB]
+    decision = accept(meeting, proposal, at(2))
+    assert (sent(decision), standing(apply(meeting, decision))[BOB]) == ([("REQUEST", BOB, "", 1)], "NEEDS-ACTION")
+
+
 def test_the_time_of_an_instance_is_what_its_counter_is_compared_with() -> None:
     """A COUNTER to 8 December that keeps its time is none of time, though the series begins on the 1st."""
     after, _ = hear(series(), counter(ANN, "20261208T090000Z", "20261208T100000Z", rid=DEC_8, location="Garden"))
@@ -162,3 +177,27 @@ def test_a_strangers_counter_that_is_let_in_is_kept() -> None:
     after, decision = hear(single(), counter(EVE, "20261203T090000Z"), policy=ADDED)
     assert (words(decision), sent(decision)) == ("added/party_crasher", [("REQUEST", EVE, "", 0)])
     assert (standing(after)[EVE], proposals(after)[0][0]) == ("TENTATIVE", EVE)
+
+
+MOVED = "DTSTART;TZID=Europe/Berlin:20261202T100000"
+
+
+@pytest.mark.parametrize(
+    ("proposed", "now", "state"),
+    [
+        (counter(ANN, "20261202T090000Z"), vevent(start=MOVED), "accepted"),
+        (counter(ANN, "20261202T090000Z"), vevent(start=MOVED, end="DURATION:PT2H"), "accepted"),
+        (counter(ANN, "20261202T090000Z", "20261202T100000Z"), vevent(start=MOVED, end="DURATION:PT2H"), "open"),
+        (counter(ANN, "20261202T090000Z", location="Garden"), vevent(start=MOVED), "open"),
+        (counter(ANN, location="Garden"), vevent("LOCATION:Garden"), "accepted"),
+        (counter(ANN, others=[line(EVE, None)]), vevent(guests=(ANN, EVE)), "accepted"),
+        (counter(ANN, others=[line(EVE, None)]), vevent("LOCATION:Garden"), "open"),
+        (counter(ANN, comment="Not so early, please"), vevent("LOCATION:Garden"), "open"),
+    ],
+    ids="the_start its_length another_end place_missing the_place the_guest guest_missing words_alone".split(),
+)
+def test_the_organizer_does_what_was_proposed(proposed: Message, now: str, state: str) -> None:
+    """RFC 5546 §4.2.4: a new version that has all of a proposal accepts it; words alone are for a person to read."""
+    meeting, _ = hear(single(), proposed)
+    after, _ = put(meeting, now)
+    assert proposals(after)[0][-1] == state

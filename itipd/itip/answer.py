@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from itipd.itip import lookup, who
-from itipd.itip.case import Case, current_sequence, partstat_of
+from itipd.itip.case import Case, current_sequence
+from itipd.itip.guests import elsewhere, unscheduled
 from itipd.itip.model import NEEDS_ACTION, Attendee, CalAddress, Change, Decision, PutAttendee, Send
 
 QUIET = timedelta(hours=1)  # at most one automatic answer to automatic mail in this time (RFC 3834 §2)
@@ -31,13 +32,13 @@ def guests_of(line: CalAddress) -> int | None:
 
 def delegates_of(case: Case) -> tuple[str, ...]:
     """To whom this message delegates; () where it is no delegation."""
-    return who.related(case.line, "DELEGATED-TO", case.policy) if partstat_of(case.line) == "DELEGATED" else ()
+    return who.related(case.line, "DELEGATED-TO", case.policy) if case.partstat == "DELEGATED" else ()
 
 
 def same_answer(case: Case, known: Attendee) -> bool:
     """The message says what is already known of this attendee on R."""
     return (
-        partstat_of(case.line) in (None, known.partstat)
+        case.partstat in (None, known.partstat)
         and known.comment == comment_of(case)
         and (known.partstat != "DELEGATED" or known.delegated_to == delegates_of(case))
         and known.guests == guests_of(case.line)
@@ -108,7 +109,7 @@ def answered(case: Case) -> Attendee:
     return replace(  # in one go with what `heard` says: most mails pass here
         row,
         **_heard(case),
-        partstat=partstat_of(line) or NEEDS_ACTION,
+        partstat=case.partstat or NEEDS_ACTION,
         rsvp=(line.one("RSVP") or "").upper() == "TRUE",
         comment=comment_of(case),
         delegated_to=delegates_of(case),
@@ -161,6 +162,8 @@ def with_answer(
     row = row if row is not None else row_at(case)
     send = Send(method, (case.address,), rid, current_sequence(case, rid), decision.reason.value, uninvite=uninvite)
     sends = (*decision.sends, send)
+    if unscheduled(case.guest or row) or elsewhere(case.meeting):
+        return replace(decision, detail=f"{decision.detail}; SCHEDULE-AGENT: another agent writes to them")
     if not case.sender.automatic:
         return replace(decision, sends=sends)
     if row.answered_at is not None and case.now - row.answered_at < QUIET:

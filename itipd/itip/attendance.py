@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from itipd.itip import derive, lookup
+from itipd.itip.cancelling import instance_at
 from itipd.itip.model import NEEDS_ACTION, Attendee, Event, Meeting, Moment, Proposal
 
 COUNTED = ("ACCEPTED", "DECLINED", "TENTATIVE", "DELEGATED", NEEDS_ACTION)
@@ -51,8 +52,10 @@ def counts(rows: Iterable[Attendee], component: str = "VEVENT") -> dict[str, int
 
 def instances(meeting: Meeting) -> list[str]:
     """The overrides and every instance that has an answer of its own, in order of time."""
-    answered = {row.rid for row in meeting.attendees.values() if row.rid and row.partstat is not None}
-    return sorted({rid for rid in meeting.events if rid} | answered)
+    answered = (row for row in meeting.attendees.values() if row.rid and row.partstat is not None)
+    # An answer from an instance on outlives that instance, where EXDATE takes it out alone.
+    there = {row.rid for row in answered if not row.future or instance_at(meeting, row.rid) is not None}
+    return sorted({rid for rid in meeting.events if rid} | there)
 
 
 def _instance(meeting: Meeting, rid: str, people: Mapping[str, Mapping[str, Attendee]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from itipd.itip import derive, lookup, recurrence
-from itipd.itip.guests import mailable
+from itipd.itip.guests import reachable
 from itipd.itip.model import (
     Change,
     Decision,
@@ -58,7 +58,7 @@ def cancel(
         gone = replace(derive.with_status(event, lookup.CANCELLED), sequence=number, dtstamp=now)
         writes.append(PutEvent(gone))
         rows = [row for row in meeting.attendees.values() if row.rid == event.rid]
-        to = tuple(name for name in mailable(rows, meeting.organizer, everybody=True) if name not in told)
+        to = tuple(name for name in reachable(meeting, rows, everybody=True) if name not in told)
         if to and event.status != lookup.CANCELLED:
             sends.append(Send("CANCEL", to, event.rid, number, Reason.CANCELLED.value, automatic=False))
         if event.rid == "":
@@ -104,7 +104,7 @@ def _cancel_instances(
         ended = replace(derive.with_status(event, lookup.CANCELLED), sequence=number, dtstamp=now)
         writes += [PutEvent(ended), *retired(meeting, rid)]
         told.append(Change(None, rid, "status", event.status, lookup.CANCELLED))
-        to = mailable(lookup.guests_at(meeting, rid, people), meeting.organizer, everybody=True)
+        to = reachable(meeting, lookup.guests_at(meeting, rid, people), everybody=True)
         if to and notify != "none" and not over([event], zones, now):
             sends.append(Send("CANCEL", to, rid, number, Reason.CANCELLED.value, automatic=False))
     if not writes:
@@ -141,7 +141,7 @@ def cancel_from(meeting: Meeting, rid: str, now: datetime, *, sequence: int, rec
     if writes:
         shorter = derive.without_after(master, later[-1]) if len(later) == MOST else master
         writes += [PutMeeting(replace(meeting, sequence=number)), PutEvent(replace(shorter, sequence=number))]
-    to = mailable([row for row in meeting.attendees.values() if row.rid == ""], meeting.organizer)
+    to = reachable(meeting, [row for row in meeting.attendees.values() if row.rid == ""])
     sends = (Send("REQUEST", to, "", number, Reason.CANCELLED.value, automatic=False),)
     told = bool(writes) and bool(to) and not recorded
     return replace(decision, rid=rid, writes=tuple(writes), sends=sends if told else ())
@@ -171,7 +171,7 @@ def uninvite(
         if not rid:
             writes += _off_instances(meeting, {row.address for row in leaving})
         told += [Change(row.address, rid, "attendee", row.address, None) for row in leaving]
-        to = mailable(leaving, meeting.organizer, everybody=True) if not recorded else ()
+        to = reachable(meeting, leaving, everybody=True) if not recorded else ()
         if to:
             sends.append(Send("CANCEL", to, rid, number, Reason.MINOR_CHANGE.value, uninvite=True, automatic=False))
     return Decision(

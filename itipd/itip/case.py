@@ -12,6 +12,7 @@ from typing import Any
 from itipd.itip import lookup, who
 from itipd.itip.model import (
     NEEDS_ACTION,
+    OF_TODOS,
     PARTSTATS,
     Attendee,
     CalAddress,
@@ -43,6 +44,7 @@ class Case:
     now: datetime
     line: CalAddress  # the ATTENDEE who answered
     address: str  # as the meeting knows them, else as they wrote it
+    partstat: str | None  # their PARTSTAT
     rid: str | None  # canonical; "" the series; None: there is no such instance
     rows: lookup.Rows  # of this attendee
     guest: Attendee | None  # how they stand at R; removed ones included
@@ -103,6 +105,7 @@ def lay_out(meeting: Meeting, message: Message, sender: Evidence, policy: Policy
         now=now,
         line=line,
         address=address,
+        partstat=partstat_of(line, meeting.component),
         rid=located,
         rows=rows,
         guest=guest,
@@ -134,12 +137,14 @@ def _voucher(meeting: Meeting, line: CalAddress, policy: Policy, rid: str) -> At
 # -- what a message says -----------------------------------------------------------------------------------------
 
 
-def partstat_of(line: CalAddress) -> str | None:
-    """The PARTSTAT of an ATTENDEE; one we do not know means NEEDS-ACTION (RFC 5545 §3.2.12); None: there is none."""
-    value = line.one("PARTSTAT")
-    if not value:
-        return None
-    return value.upper() if value.upper() in PARTSTATS else NEEDS_ACTION
+def partstat_of(line: CalAddress, component: str) -> str | None:
+    """The PARTSTAT of an ATTENDEE; one that its component does not know is NEEDS-ACTION (RFC 5545 §3.2.12).
+
+    None: there is none.
+    """
+    value = (line.one("PARTSTAT") or "").upper()
+    known = value in PARTSTATS and (component == "VTODO" or value not in OF_TODOS)
+    return value if known else NEEDS_ACTION if value else None
 
 
 def stale(case: Case) -> bool:
@@ -170,6 +175,14 @@ def current_sequence(case: Case, rid: str | None = None) -> int:
     return event.sequence if event is not None and event.rid else case.meeting.sequence
 
 
+def highest_sequence(case: Case) -> int:
+    """The highest SEQUENCE that R can have gone out under: an override that holds for all that follow may be above."""
+    rid = case.rid or ""
+    events = case.meeting.events.items()
+    over = [event.sequence for key, event in events if key == rid or (event.future and "" < key < rid)]
+    return max(case.meeting.sequence, case.reset, *over)
+
+
 # -- decisions ---------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +201,7 @@ def of(
     """A decision with the words of the message in it; nothing to do but what is said."""
     line = case.line if case is not None else message.attendees[0] if message.attendees else None
     rid = case.rid if case is not None and case.rid is not None else message.rid.rid if message.rid else ""
+    component = case.meeting.component if case is not None else message.component
     found = message.quirks
     if case is not None and len(message.attendees) > 1:
         delegation = ("DELEGATED-TO", "DELEGATED-FROM")
@@ -200,7 +214,7 @@ def of(
         rid=rid,
         method=message.method,
         attendee=case.address if case is not None else line.address if line is not None else None,
-        partstat=partstat_of(line) if line is not None else None,
+        partstat=partstat_of(line, component) if line is not None else None,
         sequence=case.revision.sequence if case is not None else message.sequence,
         quirks=(*found, *quirks),
         changes=changes,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from itipd.itip import lookup, recurrence, who
+from itipd.itip import derive, lookup, who
 from itipd.itip.case import Case
 from itipd.itip.compare import same
-from itipd.itip.model import Moment, Proposal, Proposed, PutProposal
+from itipd.itip.model import CalAddress, Moment, Proposal, Proposed, PutProposal
 
 
 def retire(case: Case) -> list[PutProposal]:
@@ -30,7 +30,7 @@ def proposal_of(case: Case) -> Proposal:
         line
         for line in case.message.attendees
         if line is not case.line
-        and who.known_as(line, case.meeting, case.policy) is None
+        and not _is_guest(case, line)
         and not who.is_organizer(line.address, case.meeting, case.policy)
     )
     return Proposal(
@@ -44,16 +44,22 @@ def proposal_of(case: Case) -> Proposal:
     )
 
 
+def _is_guest(case: Case, line: CalAddress) -> bool:
+    """At R; who was taken off the list may be proposed anew."""
+    name = who.known_as(line, case.meeting, case.policy)
+    return name is not None and lookup.guest_at(case.meeting, name, case.rid or "") is not None
+
+
 def times_at(case: Case) -> tuple[Moment | None, Moment | None]:
     """When R begins and ends now."""
     event = case.event
-    if event is None or event.start is None or event.rid == case.rid:
-        return (event.start, event.end) if event is not None else (None, None)
-    return recurrence.span(event, lookup.zones(case.meeting.zones), case.rid or "")
+    if event is not None and event.start is not None and event.rid != case.rid:
+        event = derive.at(case.meeting, lookup.zones(case.meeting.zones), case.rid or "")
+    return (event.start, event.end) if event is not None else (None, None)
 
 
 def same_proposal(case: Case) -> bool:
-    """A COUNTER that says what its attendee has proposed for R already."""
+    """A COUNTER that says what its attendee has proposed for R last, whatever has become of that."""
     new = proposal_of(case)
-    mine = (p for p in case.meeting.proposals.values() if (p.attendee, p.rid) == (new.attendee, new.rid))
-    return any(replace(known, id=0, state="open") == new for known in mine)
+    mine = [p for p in case.meeting.proposals.values() if (p.attendee, p.rid) == (new.attendee, new.rid)]
+    return bool(mine) and replace(max(mine, key=lambda known: known.id), id=0, state="open") == new

@@ -27,10 +27,10 @@ from itipd.itip.case import (
     current_rid,
     current_sequence,
     held,
+    highest_sequence,
     lay_out,
     nothing,
     of,
-    partstat_of,
     stale,
     words,
 )
@@ -156,7 +156,7 @@ def uninvited(case: Case) -> Decision | None:
 
 def no_partstat(case: Case) -> Decision | None:
     """A REPLY whose ATTENDEE says nothing; with a REQUEST-STATUS it says that the REQUEST failed (RFC 5546 §3.2.3)."""
-    if partstat_of(case.line) is not None or case.message.request_status is not None:
+    if case.partstat is not None or case.message.request_status is not None:
         return None
     return of(case.message, Outcome.ERROR, Reason.NO_PARTSTAT, case, f"no PARTSTAT on ATTENDEE {case.line.address}")
 
@@ -175,15 +175,19 @@ def party_crasher(case: Case) -> Decision | None:
     who comes on the word of a guest: a delegate whose REPLY arrives before the delegator's
     (§3.2.2.3), and a member of a list that was invited (§3.7.2).
     """
-    if not case.stranger or case.voucher is not None:
-        return None
     policy = case.policy.party_crasher
+    if not case.stranger or case.voucher is not None:
+        if policy == "rejected":
+            return nothing(case, Reason.REJECTED, f"a person has refused it; {case.address} is a guest meanwhile")
+        return None
     theirs = case.sender.from_address is not None and who.same_person(
         case.sender.from_address, case.line, replace(case.policy, aliases={})
     )
     old = case.message.sequence is not None and case.message.sequence < current_sequence(case)
-    if policy == "no_action":
-        refusal = nothing(case, Reason.PARTY_CRASHER, "policy party_crasher = no_action")
+    if policy in ("no_action", "rejected"):  # rejected: by a person
+        refusal = nothing(case, Reason.PARTY_CRASHER, f"policy party_crasher = {policy}")
+        if not case.rid and any(not row.removed for row in case.rows.values()):
+            return refusal  # a CANCEL of the whole would take away the days to which they are invited
         row = replace(row_at(case), removed=True, invited=False, partstat=None)  # remembers that they were told
         return with_answer(refusal, case, "CANCEL", case.rid or "", uninvite=True, row=row)
     if policy == "accepted" or (policy == "added" and theirs and not old):  # accepted: a person has said so
@@ -257,13 +261,10 @@ def delegation_refused(case: Case) -> Decision | None:
 
 def replied(case: Case) -> Decision:
     """Otherwise: PARTSTAT, comment and revision are stored; who is delegated to becomes an attendee."""
-    failed = partstat_of(case.line) is None
+    failed = case.partstat is None
     row = _let_in(case, replace(heard(case), comment=comment_of(case)) if failed else answered(case))
     writes, changes, sends = delegated(case, row) if not failed else ([], [], [])
-    quirks: tuple[str, ...] = ()
-    # An override that holds for all that follow may have gone out above the series: that is the reset of its rows.
-    if case.revision.sequence > max(case.meeting.sequence, case.event.sequence if case.event else 0, case.reset):
-        quirks = ("future_sequence",)
+    quirks = ("future_sequence",) if case.revision.sequence > highest_sequence(case) else ()
     decision = of(
         case.message,
         Outcome.UPDATED,
@@ -328,7 +329,7 @@ def refresh(case: Case) -> Decision:
 def counter(case: Case) -> Decision:
     """A known attendee's COUNTER, not stale: a proposal is stored, PARTSTAT taken if there is one (RFC 5546 §3.2.7)."""
     proposal = proposal_of(case)
-    silent = partstat_of(case.line) in (None, NEEDS_ACTION)
+    silent = case.partstat in (None, NEEDS_ACTION, "DELEGATED")  # RFC 5546 §3.2.2.3: it takes a REPLY to delegate
     row = _let_in(case, heard(case) if silent else answered(case))
     refuses = case.event is not None and (value_of(case.event.lines, "X-MICROSOFT-DISALLOW-COUNTER") or "").upper()
     declined = case.policy.counter == "decline" or refuses == "TRUE"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from itipd.itip import lookup
 from itipd.itip.answer import shown, stand_in
 from itipd.itip.case import Case, current_sequence
+from itipd.itip.guests import elsewhere, unscheduled
 from itipd.itip.model import (
     NEEDS_ACTION,
     Attendee,
@@ -82,7 +83,12 @@ def delegated(case: Case, row: Attendee) -> tuple[list[Write], list[Change], lis
     if row.partstat == "DECLINED" and (case.guest is None or case.guest.partstat != "DECLINED"):
         told += [name for name in row.delegated_from if _still_delegates(case, name)]
     sends += [Send("REQUEST", (name,), rid, current_sequence(case), Reason.REPLIED.value) for name in told]
-    return writes, changes, sends
+    return writes, changes, [] if elsewhere(case.meeting) else [one for one in sends if _is_ours(case, *one.to)]
+
+
+def _is_ours(case: Case, name: str) -> bool:
+    """No other agent writes to them (RFC 6638 §7.1)."""
+    return not any(unscheduled(row) for row in lookup.rows_of(case.meeting, name).values())
 
 
 def _still_delegates(case: Case, name: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from itipd.itip import recurrence, timezones
 from itipd.itip.contentlines import Component, escape
@@ -17,6 +17,7 @@ from itipd.itip.properties import value_of, with_lines
 RECURRENCE = frozenset({"RRULE", "RDATE", "EXDATE", "EXRULE", "RECURRENCE-ID"})
 ENDS = frozenset({"UNTIL", "COUNT"})
 TIMES = frozenset({"DTSTART", "DTEND", "DUE", "DURATION"})
+DAY = timedelta(days=1)
 
 
 def time_line(name: str, moment: Moment, tzid: str | None) -> str:
@@ -113,10 +114,12 @@ def _utc(moment: Moment) -> tzinfo | None:
 
 
 def _after(start: Moment, model: Event) -> Moment | None:
-    """The end of a component that begins at `start` and is as long as `model`."""
+    """The end of a component that begins at `start` and is as long as `model`; in days where it has no time."""
     if model.end is None or model.start is None:
         return None
     length = model.end.order - model.start.order
+    if start.is_date:
+        length = max(timedelta(days=-(-length // DAY)), DAY)
     return Moment(start.local + length, start.utc + length if start.utc else None, start.is_date)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from itipd.itip.contentlines import parse_line
-from itipd.itip.model import NEEDS_ACTION, Attendee, Change, Event, PutAttendee
+from itipd.itip.model import NEEDS_ACTION, Attendee, Change, Event, Meeting, PutAttendee
 from itipd.itip.properties import split
 
 
@@ -185,3 +185,14 @@ def mailable(
             continue
         found[row.address] = None
     return tuple(found)
+
+
+def reachable(meeting: Meeting, rows: Iterable[Attendee], *, everybody: bool = False) -> tuple[str, ...]:
+    """As `mailable`, but nobody where another agent writes for the organizer."""
+    return () if elsewhere(meeting) else mailable(rows, meeting.organizer, everybody=everybody)
+
+
+def elsewhere(meeting: Meeting) -> bool:
+    """SCHEDULE-AGENT on ORGANIZER, the same in all components, says that somebody else writes (RFC 6638 §7.1)."""
+    lead = meeting.events.get("") or next(iter(meeting.events.values()), None)
+    return lead is not None and unscheduled_event(lead)

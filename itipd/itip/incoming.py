@@ -12,8 +12,9 @@ from datetime import timedelta
 
 from itipd.itip import derive, timezones
 from itipd.itip.addresses import canonical
+from itipd.itip.case import partstat_of
 from itipd.itip.contentlines import Component, Limits, TooLarge, Unreadable, format_line, parse
-from itipd.itip.model import NEEDS_ACTION, PARTSTATS, Attendee, CalAddress, Event, Fault, Incoming, Moment, clean
+from itipd.itip.model import NEEDS_ACTION, Attendee, CalAddress, Event, Fault, Incoming, Moment, clean
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.properties import join, name_of, text_of
 from itipd.itip.read import SEQUENCE_LIMIT, UID_LIMIT, Zones, instant, number
@@ -181,6 +182,9 @@ def event_of(component: Component, zones: Zones, quirks: list[str]) -> Event | N
     tzid = start_line.one("TZID") if start_line is not None and not start_line.value.strip().endswith("Z") else None
     sequence = number(component.first("SEQUENCE"), SEQUENCE_LIMIT)
     own = [raw for raw in component.raw if not raw[:8].upper().startswith("ATTENDEE")]
+    if any(map(_says_nothing, own)):
+        quirks.append("empty_recurrence")
+        own = [raw for raw in own if not _says_nothing(raw)]
     future = line is not None and (line.one("RANGE") or "").upper() == "THISANDFUTURE"
     if line is not None and future:  # written as RFC 5546 §4.4.5 does, without RANGE, nobody else could read it
         clear = format_line(line.name, line.params, line.value)
@@ -198,11 +202,16 @@ def event_of(component: Component, zones: Zones, quirks: list[str]) -> Event | N
         start=start,
         end=_end(component, start, tzid, zones, quirks),
         tzid=tzid,
-        rrules=tuple(clean(rule.value.strip(), 1000) for rule in component.all("RRULE")),
+        rrules=tuple(clean(rule.value.strip(), 1000) for rule in component.all("RRULE") if rule.value.strip()),
         rdates=_moments(component, "RDATE", zones, quirks),
         exdates=_moments(component, "EXDATE", zones, quirks),
         future=future,
     )
+
+
+def _says_nothing(raw: str) -> bool:
+    """RRULE, RDATE or EXDATE without a value: applications write them for "none", and no client may be sent one."""
+    return name_of(raw) in ("RRULE", "RDATE", "EXDATE") and not raw.partition(":")[2].strip()
 
 
 def _moment(component: Component, name: str, zones: Zones, quirks: list[str]) -> Moment | None:
@@ -216,7 +225,7 @@ def _moment(component: Component, name: str, zones: Zones, quirks: list[str]) ->
 
 def _moments(component: Component, name: str, zones: Zones, quirks: list[str]) -> tuple[Moment, ...]:
     found: list[Moment] = []
-    for line in component.all(name):
+    for line in filter(lambda line: line.value.strip(), component.all(name)):
         moments, tolerated = timezones.moments(line, zones)
         found += moments
         quirks += tolerated
@@ -266,18 +275,13 @@ def attendees_of(component: Component, rid: str, quirks: list[str]) -> list[Atte
             rid=rid,
             position=len(found),
             params={name: values for name, values in address.params.items() if name not in STATE},
-            partstat=_partstat(address),
+            partstat=partstat_of(address, component.name) or NEEDS_ACTION,
             rsvp=(address.one("RSVP") or "").upper() == "TRUE",
             schedule_status=address.one("SCHEDULE-STATUS"),
             delegated_to=_addresses(address, "DELEGATED-TO"),
             delegated_from=_addresses(address, "DELEGATED-FROM"),
         )
     return list(found.values())
-
-
-def _partstat(address: CalAddress) -> str:
-    word = (address.one("PARTSTAT") or NEEDS_ACTION).upper()
-    return word if word in PARTSTATS else NEEDS_ACTION  # RFC 5545 §3.2.12
 
 
 def _addresses(address: CalAddress, name: str) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ Params = Mapping[str, tuple[str, ...]]
 
 NEEDS_ACTION = "NEEDS-ACTION"
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-PARTSTATS = frozenset({NEEDS_ACTION, "ACCEPTED", "DECLINED", "TENTATIVE", "DELEGATED", "COMPLETED", "IN-PROCESS"})
+OF_TODOS = frozenset({"COMPLETED", "IN-PROCESS"})
+PARTSTATS = frozenset({NEEDS_ACTION, "ACCEPTED", "DECLINED", "TENTATIVE", "DELEGATED"}) | OF_TODOS
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from itipd.itip.addresses import canonical, served
 from itipd.itip.cancelling import cancel, cancel_from, highest, instance_at, not_found, retired, uninvite
 from itipd.itip.case import for_meeting
 from itipd.itip.compare import difference
-from itipd.itip.guests import guest_list, mailable, unscheduled_event
+from itipd.itip.guests import guest_list, mailable, reachable, unscheduled_event
 from itipd.itip.incoming import named_alike
 from itipd.itip.model import (
     NEEDS_ACTION,
@@ -102,6 +102,9 @@ def put(
         return refused(incoming, Reason.MALFORMED, "VEVENT without DTSTART: no REQUEST can be made of it")  # §3.2.2
     if meeting is not None and recorded and (older := _older(meeting, incoming)):
         return replace(refused(incoming, Reason.OLD_REVISION, older), outcome=Outcome.NO_ACTION)
+    if meeting is not None and meeting.status != lookup.CANCELLED and meeting.component != incoming.component:
+        detail = f"{incoming.component} under the UID of a {meeting.component}"
+        return refused(incoming, Reason.MIXED_COMPONENTS, detail)
     # The series speaks for the meeting; of instances put alone every one must be cancelled.
     ends = all(event.status == lookup.CANCELLED for event in ((master,) if master is not None else incoming.events))
     if meeting is None or (meeting.status == lookup.CANCELLED and not ends):
@@ -246,7 +249,7 @@ def remind(meeting: Meeting, now: datetime, attendees: Collection[str] = ()) -> 
             continue
         rows = [row for row in meeting.attendees.values() if row.rid == rid]
         asked = {row.address: row for row in rows if _to_ask(meeting, row, named)}
-        able = mailable(asked.values(), meeting.organizer, everybody=bool(named))
+        able = reachable(meeting, asked.values(), everybody=bool(named))
         to = tuple(name for name in able if name not in told)
         if to:
             told.update(to)

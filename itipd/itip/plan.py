@@ -86,6 +86,10 @@ class Plan:
         """The guests that have a row at R and were not removed."""
         return [row for row in self.rows.get(rid, {}).values() if not row.removed]
 
+    def everybody(self) -> dict[tuple[str, str], Attendee]:
+        """All rows, as a meeting has them."""
+        return {(rid, address): row for rid, rows in self.rows.items() for address, row in rows.items()}
+
     def forget(self, rid: str) -> None:
         """Drop all rows at R."""
         self.write(*[DropAttendee(rid, address) for address in self.rows.get(rid, {})])

@@ -8,12 +8,13 @@ from datetime import datetime
 from itipd.itip import derive, lookup
 from itipd.itip.cancelling import instance_at, not_found
 from itipd.itip.compare import changes, difference
-from itipd.itip.guests import asked, at_instance, mailable
+from itipd.itip.guests import asked, at_instance, elsewhere, reachable, unscheduled
 from itipd.itip.model import (
     Attendee,
     Change,
     Decision,
     DropAttendee,
+    Event,
     Meeting,
     Proposal,
     PutAttendee,
@@ -38,12 +39,9 @@ def accept(meeting: Meeting, proposal: Proposal, now: datetime, *, automatic: bo
     if rid not in meeting.events and instance_at(meeting, rid) is None:
         return not_found(meeting.uid, f"no instance at {rid or 'the series'}")
     zones = lookup.zones(meeting.zones)
-    old = meeting.events[rid] if rid in meeting.events else derive.at(meeting, zones, rid)
+    old, new = _with(meeting, proposal)
     if lookup.CANCELLED in (meeting.status, old.status):
         return Decision(Outcome.NO_ACTION, Reason.CANCELLED, uid=meeting.uid, rid=rid, sequence=meeting.sequence)
-    new = derive.moved(old, zones, proposal.proposed.start, proposal.proposed.end)
-    if proposal.proposed.location:
-        new = derive.with_location(new, proposal.proposed.location)
     diff = difference(old, new, zones, zones)
     number = max(meeting.sequence, old.sequence) + (1 if diff.visible else 0)
     writes: list[Write] = [] if rid else [PutMeeting(replace(meeting, sequence=number))]
@@ -72,7 +70,7 @@ def accept(meeting: Meeting, proposal: Proposal, now: datetime, *, automatic: bo
     extra = _invited(meeting, proposal, now, number)
     writes += [PutAttendee(row) for row in extra]
     told += [Change(row.address, rid, "attendee", None, row.address) for row in extra]
-    to = mailable([*rows, *extra] if diff.visible else extra, meeting.organizer)
+    to = reachable(meeting, [*rows, *extra] if diff.visible else extra)
     return Decision(
         Outcome.UPDATED,
         Reason.PROPOSAL_ACCEPTED,
@@ -113,12 +111,48 @@ def _invited(meeting: Meeting, proposal: Proposal, now: datetime, sequence: int)
     ]
 
 
+def settled(meeting: Meeting, after: Meeting) -> list[PutProposal]:
+    """What the organizer's own change means for what is open: accepted where it does just that (RFC 5546 §4.2.4).
+
+    Nobody can accept any more what is about an instance that is none now. PARTSTATs follow the change, not the wish.
+    """
+    found = []
+    for one in (proposal for proposal in after.proposals.values() if proposal.state == "open"):
+        if one.rid in after.events:
+            if _is_done(after, one):
+                found.append(PutProposal(replace(one, state="accepted")))
+        elif instance_at(meeting, one.rid) is not None and instance_at(after, one.rid) is None:
+            found.append(PutProposal(replace(one, state="retired")))
+    return found
+
+
+def _is_done(meeting: Meeting, proposal: Proposal) -> bool:
+    """To accept it would change nothing."""
+    wanted = proposal.proposed
+    if not (wanted.start or wanted.end or wanted.location or proposal.added):
+        return False  # words alone are for a person
+    old, new = _with(meeting, proposal)
+    zones = lookup.zones(meeting.zones)
+    here = {row.address for row in lookup.guests_at(meeting, proposal.rid)}
+    return not difference(old, new, zones, zones).visible and here.issuperset(line.address for line in proposal.added)
+
+
+def _with(meeting: Meeting, proposal: Proposal) -> tuple[Event, Event]:
+    """R as it is, and as the proposal would have it."""
+    zones, rid = lookup.zones(meeting.zones), proposal.rid
+    old = meeting.events[rid] if rid in meeting.events else derive.at(meeting, zones, rid)
+    new = derive.moved(old, zones, proposal.proposed.start, proposal.proposed.end)
+    return old, derive.with_location(new, proposal.proposed.location) if proposal.proposed.location else new
+
+
 def decline(meeting: Meeting, proposal: Proposal, comment: str | None = None) -> Decision:
     """DECLINECOUNTER to the proposer with the SEQUENCE of the meeting; nothing else changes (RFC 5546 §3.2.8)."""
     if proposal.state != "open":
         return not_found(meeting.uid, f"proposal {proposal.id} is {proposal.state}, not open")
     event = meeting.events.get(proposal.rid)
     number = event.sequence if event is not None and event.rid else meeting.sequence
+    row = lookup.guest_at(meeting, proposal.attendee, proposal.rid)
+    silent = elsewhere(meeting) or (row is not None and unscheduled(row))
     send = Send(
         "DECLINECOUNTER",
         (proposal.attendee,),
@@ -136,5 +170,5 @@ def decline(meeting: Meeting, proposal: Proposal, comment: str | None = None) ->
         attendee=proposal.attendee,
         sequence=number,
         writes=(PutProposal(replace(proposal, state="declined")),),
-        sends=(send,),
+        sends=() if silent else (send,),
     )

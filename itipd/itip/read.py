@@ -231,6 +231,9 @@ def _proposed(child: Component, zones: Zones, quirks: list[str]) -> Proposed:
         length = parse_duration(duration.value)
         if length is not None:
             end = Moment(start.local + length, start.utc + length if start.utc else None, start.is_date)
+    if start is not None and end is not None and end.order < start.order:  # RFC 5545 §3.8.2.2: as long as before
+        quirks.append("end_before_start")
+        end = None
     line = child.first("DTSTART")
     return Proposed(
         start=start,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from itipd.itip import derive, lookup, recurrence
 from itipd.itip.compare import Difference, changes, difference
@@ -28,6 +28,7 @@ from itipd.itip.model import (
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.override import override
 from itipd.itip.plan import Plan, is_over, leavers, missing, next_sequence, over, rises, zones_of
+from itipd.itip.proposals import settled
 from itipd.itip.read import Zones
 from itipd.itip.recurrence import TooCostly
 
@@ -86,6 +87,7 @@ def _decision(plan: Plan, events: Mapping[str, Event]) -> Decision:
         status=plan.events[""].status if "" in plan.events else plan.meeting.status,
     )
     rid = next(iter(events)) if len(events) == 1 else ""
+    whole = replace(meeting, events=plan.events, attendees=plan.everybody())
     return Decision(
         outcome=outcome,
         reason=reason,
@@ -94,7 +96,7 @@ def _decision(plan: Plan, events: Mapping[str, Event]) -> Decision:
         sequence=plan.events[rid].sequence if rid else plan.sequence,
         quirks=plan.incoming.quirks,
         changes=tuple(plan.changes),
-        writes=(PutMeeting(meeting), *plan.writes),
+        writes=(PutMeeting(meeting), *plan.writes, *settled(plan.meeting, whole)),
         sends=() if silent else tuple(replace(send, reason=reason.value) for send in plan.sends),
         detail=f"SEQUENCE {plan.meeting.sequence} -> {plan.sequence}",
     )
@@ -180,22 +182,42 @@ def _exists(master: Event, zones: Zones, rid: str) -> bool:
         return True  # unknown: nothing is thrown away
 
 
+def _goes_on(master: Event, zones: Zones, rid: str) -> bool:
+    """The series has instances after this time."""
+    moment = derive.moment_of(rid)
+    after = moment.order.replace(tzinfo=UTC) if moment is not None else None
+    try:
+        return after is not None and bool(recurrence.expand(master, zones, after, 1))
+    except TooCostly:
+        return True  # unknown: nothing is thrown away
+
+
 def _settle_instances(plan: Plan, master: Event, diff: Difference, gone: list[str], back: list[str]) -> None:
     """What the new series means for instances: dropped overrides go back to it, answers to what is no more go."""
     for rid in gone:
         rows = plan.at(rid)
         plan.write(DropEvent(rid))
-        plan.forget(rid)
+        _forget(plan, master, rid)
         if rid in back:  # what was answered about the other time is stale now
             kept = (row for row in rows if row.address in plan.rows.get("", {}))
             plan.write(*[PutAttendee(_set_back(row, plan.sequence, plan.asked_at(master))) for row in kept])
     for rid in [rid for rid in plan.rows if rid and rid not in plan.events and rid not in back]:
-        if diff.resets or (diff.cut and not _exists(master, plan.zones, rid)):
+        if diff.resets:
             plan.forget(rid)
+        elif diff.cut and not _exists(master, plan.zones, rid):
+            _forget(plan, master, rid)
     if diff.resets:  # "and all after it" was said of the series as it was
         said = (rid for rid in plan.rows if rid in plan.events and not plan.events[rid].future)
         rows = [row for rid in said for row in plan.rows[rid].values() if row.future]
         plan.write(*[PutAttendee(replace(row, future=False)) for row in rows])
+
+
+def _forget(plan: Plan, master: Event, rid: str) -> None:
+    """Drop the rows at R, but where R alone is no more, what was answered from R on holds for those that follow."""
+    said = [row for row in plan.at(rid) if row.future and row.partstat is not None]
+    plan.forget(rid)
+    if said and not _exists(master, plan.zones, rid) and _goes_on(master, plan.zones, rid):
+        plan.write(*[PutAttendee(replace(row, listed=False)) for row in said])  # RFC 5545 §3.2.13
 
 
 def _set_back(row: Attendee, sequence: int, at: datetime) -> Attendee:

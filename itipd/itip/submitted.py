@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from itipd.itip import derive, lookup, organize
-from itipd.itip.guests import asked, at_instance, mailable
+from itipd.itip.guests import asked, at_instance, reachable
 from itipd.itip.model import (
     Change,
     Decision,
@@ -60,7 +60,7 @@ def _add(meeting: Meeting | None, incoming: Incoming, now: datetime, notify: str
     guests = at_instance(series, {}, rid).values()
     # Only the new instance is asked about: what was answered of the series stays.
     rows = [row if row.address == meeting.organizer else asked(row, now, number) for row in guests]
-    to = mailable(rows, meeting.organizer) if notify != "none" else ()
+    to = reachable(meeting, rows) if notify != "none" else ()
     reason = Reason.SIGNIFICANT_CHANGE
     return Decision(
         Outcome.UPDATED,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from itipd.itip import lookup, organize, periods
-from itipd.itip.guests import mailable
+from itipd.itip.guests import reachable
 from itipd.itip.model import Attendee, Decision, Meeting, PutMeeting, Send
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.render import GUEST_LIMIT
@@ -154,7 +154,7 @@ def _sends(meeting: Meeting) -> Iterable[Send]:
         if event.status == lookup.CANCELLED:
             continue
         rows = [row for row in meeting.attendees.values() if row.rid == rid]
-        to = tuple(name for name in mailable(rows, meeting.organizer) if name not in told)
+        to = tuple(name for name in reachable(meeting, rows) if name not in told)
         if rid == "":
             told.update(to)
         if to:

@@ -234,14 +234,17 @@ def _guests(dialect: str) -> Select[Any]:
 
 @Query
 def _proposals(dialect: str) -> Select[Any]:
-    """Of one attendee those that are open, of a whole meeting all."""
+    """Of one attendee those that are open and their last at each R, of a whole meeting all."""
     keys = Keys(dialect, o=TEXT, m=NUMBER, lo=TEXT, hi=TEXT)
+    later = proposals.alias("later")
+    theirs = [later.c[name] == proposals.c[name] for name in ("organizer", "meeting_id", "attendee", "rid")]
+    last = select(func.max(later.c.id)).where(*theirs).correlate(proposals).scalar_subquery()
     on = and_(
         proposals.c.organizer == keys.columns["o"],
         proposals.c.meeting_id == keys.columns["m"],
         proposals.c.attendee >= keys.columns["lo"],
         proposals.c.attendee <= keys.columns["hi"],
-        or_(keys.columns["lo"] == "", proposals.c.state == "open"),
+        or_(keys.columns["lo"] == "", proposals.c.state == "open", proposals.c.id == last),
     )
     return select(*proposal_columns).select_from(keys.table.join(proposals, on)).order_by(proposals.c.id)
 
