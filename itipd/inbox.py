@@ -56,7 +56,7 @@ ATTEMPTS = 5  # of a batch that another process was faster than
 SIGNED = ("smtp", "lmtp", "http", "ingest")  # the doors behind which signatures are checked
 PATIENCE = 5.0  # seconds after which a batch is not tried again
 AGAIN = 0.1  # seconds before the second try where the database was away, each time twice as long
-STALLED = 15.0  # seconds after which nobody waits behind a batch any more: the database is too slow
+STALLED = 15.0  # seconds after which nobody waits for a batch, or behind it, any more: the database is too slow
 LOOK = 0.02  # seconds between looks at the free space of the disk; each costs a few microseconds
 
 
@@ -201,7 +201,7 @@ class Inbox:
             going = None not in items
             work = [item for item in items if item is not None]
             if work:
-                watch = asyncio.get_running_loop().call_later(STALLED, self._stall)
+                watch = asyncio.get_running_loop().call_later(STALLED, self._stall, work)
                 try:
                     await self._commit(work)
                 finally:
@@ -209,10 +209,17 @@ class Inbox:
                     self.stalled = False
             del items, work  # a mail may be large, and the next may be long in coming
 
-    def _stall(self) -> None:
-        """One batch takes too long: whoever waits behind it is told so now, and new ones at once."""
-        log.log.error("the database is too slow", seconds=STALLED, refused=self._queue.qsize())
+    def _stall(self, work: list[tuple[Job, asyncio.Future[Receipt]]]) -> None:
+        """One batch takes too long: whoever waits behind it is told so now, and new ones at once.
+
+        So are the senders of its own mails: whether it is committed in the end or not, the same mail again counts once.
+        An order given again might be obeyed twice: who gave it waits for the truth.
+        """
+        log.log.error("the database is too slow", seconds=STALLED, messages=len(work), refused=self._queue.qsize())
         self.stalled = True
+        for job, future in work:
+            if isinstance(job.order, Mail) and not future.done():
+                future.set_exception(InboxFullError(f"the database has not answered for {STALLED:g} s"))
         for _ in range(self._queue.qsize()):
             item = self._queue.get_nowait()
             if item is None:

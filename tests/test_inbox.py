@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -14,11 +15,12 @@ from itipd import transaction
 from itipd.benchmark.mails import ORGANIZER, Letter, calendar, guest, letters, uid
 from itipd.carrying import Context
 from itipd.config import Config
-from itipd.inbox import ATTEMPTS, AcceptHeld, Inbox, InboxFullError, Mail, Put, Receipt
+from itipd.inbox import ATTEMPTS, AcceptHeld, Inbox, InboxFullError, Mail, Put, Receipt, Remind
 from itipd.itip.incoming import incoming
 from itipd.mails import decide_mail
 from itipd.orders import Cancel, DeclineProposal, RejectHeld, pack, unpack
-from itipd.store import Conflict, Store
+from itipd.store import Conflict, Store, Want, gather
+from itipd.store.rows import key_of
 
 NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)
 
@@ -173,6 +175,43 @@ async def test_beyond_the_queue_the_sender_is_asked_to_come_back(store: Store, m
     async with running(store) as inbox:
         with pytest.raises(InboxFullError):
             await inbox.submit(mail(letters(1, 1, 4, 0)[0]))
+
+
+async def test_nobody_waits_for_a_database_that_hangs(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mails of a batch that does not end, those behind it and new ones are refused; each counts once in the end."""
+    store, holder = await Store.open(store_url), await Store.open(store_url)
+    async with running(store) as inbox:
+        await register(inbox)
+        first, second = map(mail, letters(2, 1, 2, 0))
+        async with hanging(holder, monkeypatch):
+            found = await asyncio.gather(inbox.submit(first), inbox.submit(second), return_exceptions=True)
+            assert [type(one) for one in found] == [InboxFullError, InboxFullError]
+            with pytest.raises(InboxFullError):
+                await inbox.submit(second)
+        while inbox.stalled:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+        await inbox.submit(first)
+        await inbox.submit(second)
+        assert len((await store.mail_list())[0]) == 2
+        assert set((await partstats(store)).values()) > {"NEEDS-ACTION"}
+        async with hanging(holder, monkeypatch):
+            order = asyncio.create_task(inbox.command(Remind(uid(0), organizer=ORGANIZER), at=NOW))
+            while not inbox.stalled:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.01)
+            assert not order.done()  # given again it might be obeyed twice
+        assert [one.reason.value for one in (await order).results] == ["reminded"]
+    await asyncio.gather(store.close(), holder.close())
+
+
+@asynccontextmanager
+async def hanging(holder: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """Somebody holds the meeting, and on SQLite the file; patience is short meanwhile."""
+    wanted = {key_of(ORGANIZER, uid(0)): Want(ORGANIZER, uid(0), everything=True)}
+    with monkeypatch.context() as patience:
+        async with holder.database.writing() as transaction:
+            await transaction.run(partial(gather.lock, wanted=wanted))
+            patience.setattr("itipd.inbox.STALLED", 0.05)
+            yield
 
 
 async def test_stop_finishes_what_is_queued(store: Store) -> None:
