@@ -29,8 +29,18 @@ Made = Callable[[], Iterator[str]]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`-m rules`: the scenarios, and the tests that are named like a module of `itipd/itip/`; not on PostgreSQL."""
     for item in items:
-        if item.path.stem.removeprefix("test_") in RULES and "[postgresql" not in item.name:
+        if _is_of_the_rules(item.path) and "[postgresql" not in item.name:
             item.add_marker("rules")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m rules` the other files are not even imported."""
+    alone = config.option.markexpr == "rules" and collection_path.name.startswith("test_")
+    return True if alone and not _is_of_the_rules(collection_path) else None
+
+
+def _is_of_the_rules(file: Path) -> bool:
+    return file.stem.removeprefix("test_") in RULES
 
 
 @pytest.fixture(scope="session")
