@@ -226,12 +226,11 @@ def test_the_outer_boundary_ends_an_unclosed_inner_multipart() -> None:
     assert calendars(raw) == [ASCII.strip()]
 
 
-def test_a_multipart_without_a_boundary_is_no_calendar() -> None:
-    """What cannot be opened is not guessed at."""
-    assert (
-        calendars(HEAD + b"Content-Type: multipart/mixed\r\n\r\n--x\r\nContent-Type: text/calendar\r\n\r\n" + ASCII)
-        == []
-    )
+def test_a_multipart_without_a_boundary_is_opened_by_the_one_that_is_seen() -> None:
+    """What a person would take for the parts of a mail are its parts; the quirk says so."""
+    raw = HEAD + b"Content-Type: multipart/mixed\r\n\r\n--x\r\nContent-Type: text/calendar\r\n\r\n" + ASCII
+    assert calendars(raw) == [ASCII.strip()]
+    assert extract(raw, MailLimits()).quirks == ("boundary",)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 from collections.abc import Callable
 
 import pytest
@@ -230,3 +233,122 @@ def test_outlooks_display_names_know_summer_time(tzid: str, rid: str, quirk: str
     """The offset in the name is that of winter; the place behind it says when summer is, if it has that offset."""
     *_, found, quirks = understood(mail(calendar(f'RECURRENCE-ID;TZID="{tzid}":20260609T100000')))
     assert (found, quirks) == (rid, {quirk})
+
+
+PARTS = f"--b1\r\nContent-Type: text/plain\r\n\r\nYes\r\n--b1\r\nContent-Type: {TYPE}\r\n\r\n{calendar()}\r\n--b1--\r\n"
+
+
+def uuencoded(text: str, name: str = "invite.ics") -> str:
+    data = text.encode()
+    lines = [binascii.b2a_uu(data[at : at + 45]).decode().rstrip("\n") for at in range(0, len(data), 45)]
+    return "\r\n".join([f"begin 644 {name}", *lines, "`", "end", ""])
+
+
+def jcal(*properties: list[object]) -> str:
+    """Bob's answer as RFC 7265 has it."""
+    event = [
+        ["uid", {}, "text", "m1@example.net"],
+        ["dtstamp", {}, "date-time", "2026-11-20T09:00:00Z"],
+        ["organizer", {}, "cal-address", "mailto:meetings@example.com"],
+        ["attendee", {"partstat": "ACCEPTED"}, "cal-address", "mailto:bob@example.com"],
+        ["sequence", {}, "integer", 1],
+        *properties,
+    ]
+    head = [["version", {}, "text", "2.0"], ["prodid", {}, "text", "-//x//y"], ["method", {}, "text", "REPLY"]]
+    return json.dumps(["vcalendar", head, [["vevent", event, []]]])
+
+
+HIDDEN: dict[str, tuple[Callable[[], bytes], set[str]]] = {
+    "UTF-7": (
+        lambda: mail(calendar("COMMENT:Gesch+AOQ-ft"), "text/calendar; method=REPLY; charset=UTF-7"),
+        {"charset"},
+    ),
+    "a charset that is not UTF-7": (
+        lambda: mail(calendar("COMMENT:1+\xad"), "text/calendar; method=REPLY; charset=utf-7"),
+        {"charset"},
+    ),
+    "uuencoded in a letter": (
+        lambda: mail("My answer:\r\n\r\n" + uuencoded(calendar()) + "\r\nBob\r\n", "text/plain"),
+        {"uuencoded"},
+    ),
+    "uuencoded as a part": (
+        lambda: mail(uuencoded(calendar()), TYPE, "Content-Transfer-Encoding: x-uuencode"),
+        set(),
+    ),
+    "another boundary than declared": (lambda: mail(PARTS, 'multipart/alternative; boundary="b2"'), {"boundary"}),
+    "no boundary declared": (lambda: mail(PARTS, "multipart/mixed"), {"boundary"}),
+    "a boundary too long": (lambda: mail(PARTS, f"multipart/mixed; boundary={'b' * 300}"), {"boundary"}),
+    "no Content-Type at all": (lambda: mail(PARTS, ""), {"boundary"}),
+    "text/plain with all its parts in sight": (
+        lambda: mail("This is a multi-part message in MIME format.\r\n\r\n" + PARTS, "text/plain; charset=utf-8"),
+        {"boundary"},
+    ),
+    "a multipart inside with another boundary": (
+        lambda: mail(
+            f"--a\r\nContent-Type: multipart/alternative; boundary=b2\r\n\r\n{PARTS}--a--\r\n",
+            "multipart/mixed; boundary=a",
+        ),
+        {"boundary"},
+    ),
+    "no empty line before the calendar": (
+        lambda: mail(PARTS.replace("utf-8\r\n\r\nBEGIN", "utf-8\r\nBEGIN"), "multipart/mixed; boundary=b1"),
+        {"no_blank_line"},
+    ),
+    "no empty line in the whole mail": (
+        lambda: mail(calendar(), TYPE).replace(b"utf-8\r\n\r\nBEGIN", b"utf-8\r\nBEGIN"),
+        {"no_blank_line"},
+    ),
+    "jCal": (lambda: mail(jcal(), "application/calendar+json; method=REPLY"), {"jcal"}),
+    "jCal, in base64, by its name": (
+        lambda: mail(
+            base64.encodebytes(jcal().encode()).decode(),
+            "application/octet-stream; name=Reply.jcal",
+            "Content-Transfer-Encoding: base64",
+        ),
+        {"jcal"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("raw", "quirks"), HIDDEN.values(), ids=HIDDEN.keys())
+def test_a_calendar_is_found_where_a_person_would_see_it(raw: Callable[[], bytes], quirks: set[str]) -> None:
+    """A wrong boundary, a lost header, an old encoding, another notation: it is read, and the quirk says how."""
+    assert understood(raw()) == ("m1@example.net", "bob@example.com", "ACCEPTED", None, quirks)
+
+
+def test_what_utf_7_says_is_read() -> None:
+    """Its letters come out, in the calendar and in the note beside it."""
+    (message,) = read(HIDDEN["UTF-7"][0]()).messages
+    assert isinstance(message, Message)
+    assert message.comment == "Geschäft"
+    note = "--b\r\nContent-Type: text/plain; charset=utf-7\r\n\r\nGr+APwA3w-e\r\n"
+    raw = mail(f"{note}--b\r\nContent-Type: {TYPE}\r\n\r\n{calendar()}--b--\r\n", "multipart/mixed; boundary=b")
+    assert read(raw).note == "Grüße"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "He sent me this:\r\n\r\n" + PARTS,
+        PARTS.replace("text/calendar", "message/rfc822"),
+        uuencoded(calendar(), "report.pdf"),
+        uuencoded("no calendar", "invite.ics").replace("begin 644", "begin of"),
+        json.dumps({"vcalendar": []}),
+    ],
+)
+def test_what_only_looks_like_one_is_none(body: str) -> None:
+    """Parts that somebody quotes, a forwarded mail in them, a file of another kind: nothing changes."""
+    for kind in ("text/plain", "application/calendar+json"):
+        (fault,) = read(mail(body, kind)).messages
+        assert isinstance(fault, Fault)
+        assert fault.reason == "not_calendar"
+
+
+def test_boundaries_are_mended_a_few_times() -> None:
+    """Broken multiparts in each other cost a copy each, so that only three are opened."""
+    inner = PARTS
+    for level in range(5):
+        inner = f"--x{level}\r\nContent-Type: multipart/mixed; boundary=wrong\r\n\r\n{inner}--x{level}--\r\n"
+    (fault,) = read(mail(inner, "multipart/mixed; boundary=wrong")).messages
+    assert isinstance(fault, Fault)
+    assert fault.reason == "not_calendar"

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import binascii
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
+from itipd.itip import jcal
 from itipd.itip.model import Fault, clean
 from itipd.itip.outcomes import Outcome, Reason
-from itipd.mail import cms, tnef
+from itipd.mail import cms, tnef, uu
 from itipd.mail.evidence import from_address
 from itipd.mail.headers import Headers, MailLimits, TooLarge, codec
-from itipd.mail.mime import Leaf, body, leaves
+from itipd.mail.mime import Leaf, body, leaves, mended
 
 __all__ = ["Extracted", "MailLimits", "Part", "TooLarge", "extract", "plain_text", "wire"]
 
@@ -30,9 +32,12 @@ _BEGIN = b"BEGIN:VCALENDAR"
 _MESSAGES = frozenset({"message/rfc822", "message/global"})
 _TNEF_TYPES = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
 _SMIME_TYPES = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
+_JCAL = "application/calendar+json"  # RFC 7265
 _PGP = "application/pgp-encrypted"
+_MENDED = 3  # multiparts whose boundary is not the one that was declared
 _WRAPPED = 3  # signatures inside each other: signed, encrypted, signed again (RFC 2634 §1.1)
 _EQUALS = re.compile(rb";[A-Za-z-]{1,40}=(3D)?")
+_UTF7 = re.compile(r"[\s\"']*(?:x-)?(?:unicode-\d-\d-)?utf[-_]?7\b", re.IGNORECASE)
 _BYTE_MARKS = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 ENCRYPTED = "encrypted"
 """The quirk of a mail with something in it that only somebody with a key can read."""
@@ -96,6 +101,9 @@ def extract(raw: bytes, limits: MailLimits) -> Extracted:
                 faults[_too_large(leaf.end - leaf.start, limits)] = None
                 continue
             data, lie = body(raw, leaf)
+            if data[:5].upper() != b"BEGIN" and leaf.headers.count(b"begin"):
+                data = _headless(raw, leaf)
+                quirks.append("no_blank_line")
             data, odd = _utf8(data, leaf.params.get("charset", ""))
             if b"=3D" in data and _undecoded(data):
                 data, lie = binascii.a2b_qp(data), True
@@ -103,8 +111,13 @@ def extract(raw: bytes, limits: MailLimits) -> Extracted:
                 faults[_too_large(len(data), limits)] = None
                 continue
             quirks += ["encoding"] * lie + ["charset"] * odd
-            _keep(parts, data, clean(leaf.params.get("method", ""), 64).strip().upper() or None)
+            _keep(parts, data, _method(leaf))
         elif kind == "text/plain" and not plain and not leaf.attached:
+            more = mended(raw, leaf, limits) if len(found) == 1 else []
+            if more and quirks.count("boundary") < _MENDED:
+                quirks.append("boundary")
+                waiting += more
+                continue
             plain = True
             text = plain_text(raw, leaf)
         elif kind in _TNEF_TYPES or filename == "winmail.dat":
@@ -120,6 +133,16 @@ def extract(raw: bytes, limits: MailLimits) -> Extracted:
                 quirks.append(ENCRYPTED)
         elif kind == _PGP:
             quirks.append(ENCRYPTED)  # RFC 3156 §4
+        elif kind.startswith("multipart/") and quirks.count("boundary") < _MENDED:
+            more = mended(raw, leaf, limits)
+            quirks += ["boundary"] * bool(more)
+            waiting += more
+        elif kind == _JCAL or filename.endswith(".jcal"):
+            data, _ = body(raw, leaf)
+            written = jcal.to_icalendar(data) if len(data) <= limits.part else None
+            if written is not None:
+                quirks.append("jcal")
+                _keep(parts, written, _method(leaf))
     if not parts and not faults:
         for raw, leaf in waiting:  # a list server or a gateway may have taken the type away
             known = leaf.type in _TNEF_TYPES or leaf.type.startswith("message/")
@@ -130,6 +153,11 @@ def extract(raw: bytes, limits: MailLimits) -> Extracted:
                 quirks.append("undeclared_calendar")
                 text = "" if leaf.type == "text/plain" else text
                 _keep(parts, _utf8(data, leaf.params.get("charset", ""))[0], None)
+                continue
+            file = uu.decoded(data) if leaf.type.startswith("text/") else None
+            if file is not None and file[0].endswith(_CALENDAR_NAMES) and len(file[1]) <= limits.part:
+                quirks.append("uuencoded")
+                _keep(parts, _utf8(file[1], "")[0], None)
     if winmail and not parts:
         quirks.append("tnef")
         answer = tnef.calendar(body(*winmail[0])[0], from_address(headers))
@@ -145,6 +173,17 @@ def _opened(inner: bytes, limits: MailLimits) -> list[tuple[bytes, Leaf]]:
     return [(inner, leaf) for leaf in leaves(inner, limits)[2]]
 
 
+def _method(leaf: Leaf) -> str | None:
+    """The `method` of its Content-Type."""
+    return clean(leaf.params.get("method", ""), 64).strip().upper() or None
+
+
+def _headless(raw: bytes, leaf: Leaf) -> bytes:
+    """A calendar that begins right behind the header fields of its part: its lines look like some more of them."""
+    start = raw.rfind(_BEGIN, 0, leaf.start)
+    return raw[start : leaf.end] if start >= 0 else b""
+
+
 def _keep(parts: dict[bytes, Part], data: bytes, method: str | None) -> None:
     # The alternative and its attached copy differ at most in line ends and in the method parameter.
     key = data.replace(b"\r\n", b"\n").strip()
@@ -158,6 +197,9 @@ def _utf8(data: bytes, charset: str) -> tuple[bytes, bool]:
         if data.startswith(mark):
             return data.decode(name, "replace").encode(), True
     name = codec(charset) or ""
+    if not name and charset and _UTF7.match(charset):
+        with suppress(UnicodeError):  # or it only says so
+            return data.decode("utf-7").encode(), True
     if name.startswith(("utf-16", "utf-32", "iso-2022")):
         try:
             return data.decode(name).encode(), False
@@ -186,8 +228,9 @@ def _undecoded(data: bytes) -> bool:
 def plain_text(raw: bytes, leaf: Leaf) -> str:
     """The beginning of a text/plain leaf, decoded as well as can be."""
     data, _ = body(raw, Leaf(leaf.type, leaf.params, leaf.headers, leaf.start, min(leaf.end, leaf.start + _TEXT_LIMIT)))
+    charset = leaf.params.get("charset", "")
     try:
-        return data.decode(codec(leaf.params.get("charset", "")) or "utf-8")
+        return data.decode(codec(charset) or ("utf-7" if _UTF7.match(charset) else "utf-8"))
     except UnicodeDecodeError:
         return data.decode("cp1252", "replace")
 

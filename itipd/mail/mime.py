@@ -15,6 +15,7 @@ from itertools import islice
 from urllib.parse import unquote_to_bytes
 
 from itipd.itip.outcomes import Reason
+from itipd.mail import uu
 from itipd.mail.headers import Headers, MailLimits, TooLarge, codec, decoded, scan
 
 _TYPE = re.compile(r"\s*([\w.+-]+/[\w.+-]+)", re.ASCII)
@@ -22,6 +23,10 @@ _PARAM = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^;]*))')
 _TOKEN = re.compile(r"[\w-]+", re.ASCII)
 _NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/=\s]")
 _BASE64 = bytes(octet for octet in range(256) if not _NO_BASE64.match(bytes([octet])))
+_DELIMITER = rb"--([0-9A-Za-z'()+_,./:=?-][0-9A-Za-z'()+_,./:=? -]{0,69}+)\r?\n(?=[Cc][Oo][Nn][Tt][Ee][Nn][Tt]-)"
+_SEEN = re.compile(rb"(?<=\n)" + _DELIMITER)
+_BEGINS = re.compile(rb"\s{0,64}+(?:[^\n]{0,200}MIME[^\n]{0,200}\n\s{0,64}+)?" + _DELIMITER)
+_UUENCODED = frozenset({"x-uuencode", "uuencode", "x-uue", "uue"})
 _ESCAPED = re.compile(r"\\(.)")
 _BASE64_CALENDAR = b"QkVHSU46VkNBTEVOREFS"  # BEGIN:VCALENDAR
 
@@ -77,7 +82,10 @@ def leaves(raw: bytes, limits: MailLimits) -> tuple[Headers, int, list[Leaf]]:
             raise TooLarge(f"the mail has parts nested more than {limits.depth} deep", Reason.NESTED_TOO_DEEP)
         inner = "message/rfc822" if kind == "multipart/digest" else "text/plain"  # RFC 2046 §5.1.5
         children = []
-        for first, last in _split(raw, body, end, boundary, limits):
+        ranges = _split(raw, body, end, boundary, limits)
+        if not ranges:  # the boundary is not the one that was used: `mended` may find that
+            found.append(Leaf(kind, params, headers, body, end))
+        for first, last in ranges:
             part, offset = scan(raw, first, last, limits)
             children.append((part, offset, last, depth + 1, inner))
         if count + len(waiting) + len(children) > limits.parts:
@@ -114,6 +122,20 @@ def _split(raw: bytes, start: int, end: int, boundary: bytes, limits: MailLimits
     if 0 <= opened < end:
         ranges.append((opened, end))  # the closing delimiter is missing
     return ranges
+
+
+def mended(raw: bytes, leaf: Leaf, limits: MailLimits) -> list[tuple[bytes, Leaf]]:
+    """The parts that a person sees in a leaf, behind lines like a boundary that no header, or a wrong one, declares.
+
+    Each with the octets that it stands in. Of a text only if it begins so: what is further down was quoted by somebody.
+    """
+    look = _SEEN.search if leaf.type.startswith("multipart/") else _BEGINS.match
+    seen = look(raw, leaf.start, leaf.end)
+    if seen is None:
+        return []
+    head = b'Content-Type: multipart/mixed; boundary="%b"\r\n\r\n' % seen[1].rstrip()
+    whole = head + raw[leaf.start : leaf.end]
+    return [(whole, one) for one in leaves(whole, limits)[2]]
 
 
 def parameters(field: str) -> Mapping[str, str]:
@@ -165,6 +187,9 @@ def body(raw: bytes, leaf: Leaf) -> tuple[bytes, bool]:
         return (data, True) if plain else (_base64(data), False)
     if encoding == "quoted-printable":
         return binascii.a2b_qp(data), False
+    if encoding in _UUENCODED:
+        file = uu.decoded(data)
+        return (data, True) if file is None else (file[1], False)
     if data.lstrip().startswith(_BASE64_CALENDAR):
         return _base64(data), True
     return data, False
