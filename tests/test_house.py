@@ -140,8 +140,13 @@ def modules(folder: Path = PACKAGE) -> list[Path]:
     return found
 
 
-def imports(file: Path) -> Iterator[Import]:
+@cache
+def imports(file: Path) -> tuple[Import, ...]:
     """Every import of a module, those inside functions and for type checking too."""
+    return tuple(_imports(file))
+
+
+def _imports(file: Path) -> Iterator[Import]:
     for node in ast.walk(tree(file)):
         if isinstance(node, ast.Import):
             yield from (Import(file, node.lineno, alias.name) for alias in node.names)
@@ -149,8 +154,12 @@ def imports(file: Path) -> Iterator[Import]:
             assert node.level == 0, f"{file}:{node.lineno}: a relative import"
             # `from itipd.itip import model` is an import of the module.
             yield from (Import(file, node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and _called(node) == "import_module":
             yield from (Import(file, node.lineno, str(one.value)) for one in node.args if _is_text(one))
+
+
+def _called(node: ast.Call) -> str:
+    return getattr(node.func, "attr", "") or getattr(node.func, "id", "")
 
 
 def _is_text(node: ast.expr) -> TypeGuard[ast.Constant]:
@@ -297,6 +306,7 @@ def test_nothing_is_left_to_be_done() -> None:
 # -- fixtures
 
 
+@cache
 def played() -> set[str]:
     """Every reason in the transcripts."""
     return {
