@@ -157,6 +157,7 @@ def extract(raw: bytes, limits: MailLimits) -> Extracted:
             file = uu.decoded(data) if leaf.type.startswith("text/") else None
             if file is not None and file[0].endswith(_CALENDAR_NAMES) and len(file[1]) <= limits.part:
                 quirks.append("uuencoded")
+                text = f"\n{text}".partition("\nbegin ")[0]  # what stands before it is the person's
                 _keep(parts, _utf8(file[1], "")[0], None)
     if winmail and not parts:
         quirks.append("tnef")
