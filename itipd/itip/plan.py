@@ -80,7 +80,7 @@ class Plan:
     def take(self, guests: Guests) -> None:
         self.write(*guests.writes)
         self.changes += guests.changes
-        self.visible |= bool(guests.added or guests.removed or guests.touched or guests.withdrawn)
+        self.visible |= bool(guests.changes or guests.touched or guests.withdrawn)
 
     def at(self, rid: str) -> list[Attendee]:
         """The guests that have a row at R and were not removed."""

@@ -44,8 +44,9 @@ def _add(meeting: Meeting | None, incoming: Incoming, now: datetime, notify: str
     event = incoming.events[0]
     if meeting is None or "" not in meeting.events:
         return organize.not_found(incoming.uid, "ADD to a series that is not registered")
-    if event.rid or event.start is None:
-        return organize.refused(incoming, Reason.MALFORMED, "ADD with a RECURRENCE-ID, or without DTSTART")
+    if event.rid or event.start is None or incoming.component != meeting.component:
+        detail = f"ADD of a {incoming.component} to a {meeting.component}, with a RECURRENCE-ID, or without DTSTART"
+        return organize.refused(incoming, Reason.MALFORMED, detail)
     if meeting.status == lookup.CANCELLED:
         return Decision(Outcome.NO_ACTION, Reason.CANCELLED, uid=meeting.uid, rid="", sequence=meeting.sequence)
     rid = event.start.rid
