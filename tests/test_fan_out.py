@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,13 +13,13 @@ from itipd.benchmark.mails import ORGANIZER, calendar, guest, letters, uid
 from itipd.config import Relay
 from itipd.inbox import Inbox, Mail, Put
 from itipd.itip.incoming import incoming
-from itipd.outbox import Outbox, utcnow
+from itipd.outbox import IN_FLIGHT, Outbox, utcnow
 from itipd.store import Store
-from tests.world import running
+from tests.world import Way, running
 
 GUESTS = 1000
-ANSWERS = 200
-PATIENT = 2.0  # seconds: far more than one takes, far less than the fan-out
+ANSWERS = 60
+FEW = 3 * IN_FLIGHT  # mails that leave while one answer waits; those of one claim, and a slow machine's share
 
 
 @pytest.fixture
@@ -35,25 +34,24 @@ async def register(inbox: Inbox, meetings: int, guests: int, *, recorded: bool) 
 
 
 async def test_fan_out_holds_up_nobody(inbox: Inbox, tmp_path: Path) -> None:
-    """While a thousand invitations leave, each answer is committed within two seconds, and none is lost."""
+    """While a thousand invitations leave, each answer is committed between them, and none is lost."""
     store = inbox.store
     await register(inbox, 1, GUESTS, recorded=False)
-    outbox = Outbox(store, Relay(directory=tmp_path / "out"))
+    way = Way()
     stop = asyncio.Event()
-    sending = asyncio.create_task(outbox.run(stop))
-    waits = []
+    sending = asyncio.create_task(Outbox(store, Relay(), way=way).run(stop))
+    meanwhile = []
     for number, letter in enumerate(letters(ANSWERS, 1, GUESTS, 0)):
-        begun = time.monotonic()
+        begun = len(way.sent)
         mail = Mail(letter.sender, (ORGANIZER,), letter.raw, utcnow() + timedelta(seconds=number))
         receipt = await inbox.submit(mail)
-        waits.append(time.monotonic() - begun)
+        meanwhile.append(len(way.sent) - begun)
         assert [str(decision.reason) for decision in receipt.results] == ["replied"]
-        await asyncio.sleep(0.005)
     stop.set()
     await sending
-    await Outbox(store, Relay(directory=tmp_path / "out")).deliver_due()  # what is left
-    assert len(list((tmp_path / "out").glob("*.eml"))) == GUESTS
-    assert max(waits) < PATIENT
+    await Outbox(store, Relay(), way=way).deliver_due()  # what is left
+    assert len(way.sent) == len({envelope.recipient for envelope in way.sent}) == GUESTS
+    assert 0 < max(meanwhile) < FEW < GUESTS
     lines, _ = await store.outbox_list(limit=2 * GUESTS)
     assert {line["state"] for line in lines} == {"sent"}
     meeting = await store.meeting(uid(0))
