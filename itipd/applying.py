@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from itipd.by_itself import by_itself
@@ -17,6 +16,7 @@ from itipd.itip import case, lookup, organize, who
 from itipd.itip.decide import MAX_DELEGATIONS, decide
 from itipd.itip.model import Decision, Fault, Incoming, Meeting, Message, Policy, Proposal, PutProposal, Report
 from itipd.itip.outcomes import Outcome, Reason
+from itipd.itip.quick import replace
 from itipd.itip.recurrence import TooCostly
 from itipd.itip.submitted import submitted
 from itipd.mail import reply_token

@@ -5,11 +5,10 @@ Only a meeting whose own policy asks for it costs anything here. What is to be d
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from itipd.carrying import Context, all_of, applied, dispatch, together
 from itipd.itip import thresholds
 from itipd.itip.model import Decision, Meeting, PutMeeting
+from itipd.itip.quick import replace
 from itipd.send import Origin
 from itipd.store import OutcomeRow
 

@@ -6,13 +6,14 @@ Everything a message causes is written by the same commit (design.md, rule 5). I
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from itipd.itip import organize, thresholds, who
 from itipd.itip.addresses import canonical, strip_tag
 from itipd.itip.model import Decision, DropEvent, Meeting, Policy, PutEvent, PutMeeting
 from itipd.itip.outcomes import Outcome
+from itipd.itip.quick import replace
 from itipd.itip.render import GUEST_LIMIT
 from itipd.mail.reading import Reading
 from itipd.mail.reply_token import Keys

@@ -6,7 +6,6 @@ For every recipient that is an organizer once; the application's own mail (submi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from itipd.applying import FEW, decided, delegators, put, with_token
 from itipd.busy import busy_time
@@ -17,6 +16,7 @@ from itipd.itip.addresses import canonical, served, strip_tag, tag
 from itipd.itip.bounced import bounced
 from itipd.itip.model import Decision, Fault, Message, Report
 from itipd.itip.outcomes import Outcome, Reason
+from itipd.itip.quick import replace
 from itipd.mail import compose, reply_token
 from itipd.mail.reading import Reading
 from itipd.orders import Mail

@@ -6,7 +6,6 @@ Nothing here chooses an outcome.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +13,7 @@ from itipd.itip import lookup, who
 from itipd.itip.case import Case, current_sequence
 from itipd.itip.guests import elsewhere, unscheduled
 from itipd.itip.model import NEEDS_ACTION, Attendee, CalAddress, Change, Decision, PutAttendee, Send
+from itipd.itip.quick import replace
 
 QUIET = timedelta(hours=1)  # at most one automatic answer to automatic mail in this time (RFC 3834 §2)
 LAST = 1_000_000  # position of those whom no file of the organizer's lists
@@ -142,7 +142,7 @@ def differences(case: Case, row: Attendee) -> Iterator[Change]:
     for name in ("partstat", "comment", "delegated_to", "guests", "percent_complete"):
         before = getattr(old, name) if old is not None else None
         after = getattr(new, name)
-        if _text(before) != _text(after):
+        if before != after and _text(before) != _text(after):
             yield Change(case.address, row.rid, name, _text(before), _text(after))
 
 

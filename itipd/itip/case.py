@@ -5,7 +5,7 @@ Pure. Nothing here chooses an outcome.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,11 +28,13 @@ from itipd.itip.model import (
     Write,
 )
 from itipd.itip.outcomes import Outcome, Reason
+from itipd.itip.quick import quick, replace
 
 AHEAD = timedelta(days=1)  # a DTSTAMP further in the future counts as the receipt plus this
 POLICY_WORDS = frozenset({"sender", "party_crasher", "counter", "stale_reply", "delegation", "location"})
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Case:
     """One message laid beside the meeting: everything that a rule compares."""

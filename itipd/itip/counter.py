@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from itipd.itip import derive, lookup, who
 from itipd.itip.case import Case
 from itipd.itip.compare import same
 from itipd.itip.model import CalAddress, Moment, Proposal, Proposed, PutProposal
+from itipd.itip.quick import replace
 
 
 def retire(case: Case) -> list[PutProposal]:

@@ -8,7 +8,6 @@ arguments. A message changes only the attendee who sent it, and the delegates th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime
 
 from itipd.itip import lookup, who
@@ -50,6 +49,7 @@ from itipd.itip.model import (
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.plan import is_over
 from itipd.itip.properties import value_of
+from itipd.itip.quick import replace
 from itipd.itip.recurrence import TooCostly
 
 MAX_DELEGATIONS = 5  # a chain A -> B -> C ... deeper than this is refused

@@ -6,8 +6,6 @@ order in which the mails of both arrive does not matter.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from itipd.itip import lookup
 from itipd.itip.answer import shown, stand_in
 from itipd.itip.case import Case, current_sequence
@@ -24,6 +22,7 @@ from itipd.itip.model import (
     Write,
 )
 from itipd.itip.outcomes import Reason
+from itipd.itip.quick import replace
 
 MAX_CHAIN = 8  # rows of delegators looked at, whatever the data says
 
@@ -83,7 +82,8 @@ def delegated(case: Case, row: Attendee) -> tuple[list[Write], list[Change], lis
     if row.partstat == "DECLINED" and (case.guest is None or case.guest.partstat != "DECLINED"):
         told += [name for name in row.delegated_from if _still_delegates(case, name)]
     sends += [Send("REQUEST", (name,), rid, current_sequence(case), Reason.REPLIED.value) for name in told]
-    return writes, changes, [] if elsewhere(case.meeting) else [one for one in sends if _is_ours(case, *one.to)]
+    ours = [one for one in sends if _is_ours(case, *one.to)]
+    return writes, changes, [] if ours and elsewhere(case.meeting) else ours  # asked last: it reads the event's lines
 
 
 def _is_ours(case: Case, name: str) -> bool:

@@ -6,13 +6,13 @@ Pure; works on the part of a meeting that was loaded as well as on the whole.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, time
 from functools import lru_cache
 
 from itipd.itip import recurrence, timezones
 from itipd.itip.contentlines import Component
 from itipd.itip.model import Attendee, Event, Meeting, Moment, Revision
+from itipd.itip.quick import replace
 
 CANCELLED = "CANCELLED"
 EARLIEST = datetime.min.replace(tzinfo=UTC)
@@ -116,7 +116,7 @@ def reset_of(rows: Rows, rid: str) -> tuple[int, datetime | None]:
     found = [row] if row is not None else []
     if own is None or not own.listed:  # an override's row stands for itself
         found += [row for key, row in rows.items() if row.future and "" < key < rid]
-    last = max(found, key=lambda row: row.reset_sequence, default=None)
+    last = found[0] if len(found) == 1 else max(found, key=lambda row: row.reset_sequence, default=None)
     return (last.reset_sequence, last.reset_at) if last is not None else (0, None)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from itipd.itip.outcomes import Outcome, Reason
+from itipd.itip.quick import quick
 
 Params = Mapping[str, tuple[str, ...]]
 """Parameters of a property: upper-case name -> its values, without quotes."""
@@ -112,6 +113,7 @@ class Proposed:
     tzid: str | None = None  # TZID of DTSTART as written; None for UTC, floating and DATE
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Message:
     """One component of an incoming calendar, as an attendee sent it (REPLY, COUNTER, REFRESH) or as anybody did."""
@@ -162,6 +164,7 @@ class Fault:
     quirks: tuple[str, ...] = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Who really sent a mail (RFC 6047 §2.2-2.3), as far as the mail and its relay prove it."""
@@ -174,6 +177,7 @@ class Evidence:
     automatic: bool = False  # null sender, Auto-Submitted, Precedence, List-Id (RFC 3834)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Attendee:
     """One row: an attendee of the series (`rid` "") or of one instance.
@@ -208,6 +212,7 @@ class Attendee:
     answered_at: datetime | None = None  # when we last answered one of their automatic mails by ourselves
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Event:
     """One component of the organizer's: the series (`rid` "") or an override, with its own lines, verbatim."""
@@ -244,6 +249,7 @@ class Proposal:
     state: str = "open"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Meeting:
     """All components with one UID that one organizer owns, or the part of them that a message needs.
@@ -317,6 +323,7 @@ class Change:
     new: str | None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Send:
     """A mail to each of `to`, to be composed from the meeting as it is after the decision."""
@@ -367,6 +374,7 @@ class PutProposal:
 Write = PutMeeting | PutEvent | DropEvent | PutAttendee | DropAttendee | PutProposal
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What follows from one message: the words, the rows to write, the mails to send. Applied without branching."""

@@ -17,7 +17,8 @@ def alias_of(address: str, policy: Policy) -> str:
 def names(line: CalAddress, policy: Policy) -> tuple[str, ...]:
     """The addresses under which this ATTENDEE may be known, best first: its own, its alias, EMAIL, without the tag."""
     found = [line.address, alias_of(line.address, policy)]
-    email = canonical(line.one("EMAIL") or "")  # RFC 7986 §6.2
+    written = line.one("EMAIL")  # RFC 7986 §6.2
+    email = canonical(written) if written else None
     if email:
         found += [email, alias_of(email, policy)]
     if policy.plus_tag:
@@ -39,7 +40,10 @@ def wanted(message: Message, sender: Evidence, policy: Policy) -> frozenset[str]
 
 def related(line: CalAddress, parameter: str, policy: Policy) -> tuple[str, ...]:
     """The canonical addresses in DELEGATED-TO, DELEGATED-FROM, MEMBER or SENT-BY."""
-    found = (canonical(value) for value in line.params.get(parameter, ()))
+    written = line.params.get(parameter)
+    if not written:  # nearly always, and each mail is asked ten times
+        return ()
+    found = map(canonical, written)
     return tuple(alias_of(address, policy) for address in found if address)
 
 

@@ -67,8 +67,8 @@ def proven(
 
     "" where there is one, but of none of the message's attendees: it refutes them. `meeting` needs only their rows.
     """
-    if meeting is None:
-        return None
+    if meeting is None or not any("+" in one or "%" in one for one in recipients):
+        return None  # no address has a tag, not even an encoded one
     found = [known for recipient in recipients if (known := canonical(recipient)) is not None]
     mine = [name for name in found if who.alias_of(strip_tag(name), policy) == meeting.organizer]
     labels = [text for name in mine if (text := tag(name)) is not None and is_label(text)]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar, cast
@@ -25,6 +24,7 @@ from itipd.itip.model import (
     PutProposal,
     Write,
 )
+from itipd.itip.quick import replace
 from itipd.store import asking, flush, gather
 from itipd.store.database import Database, Transaction
 from itipd.store.rows import key_of

@@ -190,7 +190,7 @@ def _journal_row(ref: Ref, entry: Entry) -> Row:
         "kind": entry.kind,
         "received_at": entry.received_at,
         "sender": entry.sender,
-        "recipients": list(entry.recipients),
+        "recipients": entry.recipients,
         "client": entry.client,
         "message_id": entry.message_id,
         "from_header": entry.from_,

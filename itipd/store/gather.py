@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import (
@@ -29,6 +29,7 @@ from sqlalchemy import (
 
 from itipd.itip import answer
 from itipd.itip.model import Attendee, Event, Proposal
+from itipd.itip.quick import replace
 from itipd.store import rows
 from itipd.store.listing import NUMBER, TEXT, Keys, dialect_of, packed
 from itipd.store.prepared import Query

@@ -5,8 +5,9 @@ What SQLAlchemy does for each execution, each row and each value costs more than
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -110,40 +111,40 @@ class _Ready:
         self.sql: str = compiled.string
         self.fixed = {name: value for name, value in compiled.params.items() if value is not None}
         self._positional: bool = compiled.positional
-        self._columns: list[tuple[str, str, Convert | None]] = [
-            (name, name.removeprefix(PREFIX), _binding(types[name], dialect))
-            for name in (compiled.positiontup if compiled.positional else types)
-        ]
+        self._names: tuple[str, ...] = tuple(compiled.positiontup if compiled.positional else types)
+        # Of a single column `itemgetter` would give no tuple.
+        keys = [name.removeprefix(PREFIX) for name in self._names]
+        self._pick = itemgetter(*keys) if len(keys) > 1 else lambda row: tuple([row[key] for key in keys])
+        self._write = _converters(_binding(types[name], dialect) for name in self._names)
         kinds = [column.type for column in statement.selected_columns] if isinstance(statement, Select) else []
         read = [kind.dialect_impl(dialect).result_processor(dialect, None) for kind in kinds]
-        self._read = [(number, to) for number, to in enumerate(read) if to is not None]
+        self._read = _converters(read)
 
     def values(self, listed: Sequence[Row]) -> Any:
         """The rows as the driver takes them."""
         if self.fixed:
             listed = [{**self.fixed, **row} for row in listed]
-        columns = self._columns  # no type makes anything of None
-        if self._positional:
-            return [
-                tuple([value if (value := row[key]) is None or to is None else to(value) for _, key, to in columns])
-                for row in listed
-            ]
-        return [
-            {name: value if (value := row[key]) is None or to is None else to(value) for name, key, to in columns}
-            for row in listed
-        ]
+        rows = _converted(list(map(self._pick, listed)), self._write)
+        return rows if self._positional else [dict(zip(self._names, row, strict=True)) for row in rows]
 
     def read(self, fetched: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
         """Rows as the driver gives them, in Python's types."""
-        if not self._read:
-            return fetched
-        rows = [list(row) for row in fetched]
-        for row in rows:
-            for number, to in self._read:
-                value = row[number]
-                if value is not None:
-                    row[number] = to(value)
+        return _converted(fetched, self._read)
+
+
+def _converters(found: Iterable[Convert | None]) -> list[tuple[int, Convert]]:
+    """By the column's number, those that there are."""
+    return [(number, to) for number, to in enumerate(found) if to is not None]
+
+
+def _converted(rows: Sequence[Sequence[Any]], converters: Sequence[tuple[int, Convert]]) -> Sequence[Sequence[Any]]:
+    """Column by column, because a loop in a loop costs more than what it does; no type makes anything of None."""
+    if not rows or not converters:
         return rows
+    columns: list[Any] = list(zip(*rows, strict=True))
+    for number, to in converters:
+        columns[number] = [None if value is None else to(value) for value in columns[number]]
+    return list(zip(*columns, strict=True))
 
 
 def _binding(kind: Any, dialect: Dialect) -> Convert | None:

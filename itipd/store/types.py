@@ -14,6 +14,7 @@ import json
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import DateTime, Dialect, Integer, LargeBinary, String, Text
@@ -85,6 +86,13 @@ def _instant(value: datetime | None) -> datetime | None:
 def _instant_text(value: datetime | None) -> str | None:
     if value is None:
         return None
+    if value.tzinfo is UTC:  # of other zones two may be equal and yet not at the same time (PEP 495)
+        return _utc_text(value)
+    return bounded(value).isoformat(" ", "microseconds")
+
+
+@lru_cache(maxsize=1024)  # when a mail came stands in three rows
+def _utc_text(value: datetime) -> str:
     return bounded(value).isoformat(" ", "microseconds")
 
 
@@ -93,7 +101,14 @@ def _instant_of(value: str | None) -> datetime | None:
 
 
 def _json(value: Any) -> str | None:
-    return tidy(to_json(value)) if value else None
+    if not value:
+        return None
+    return _texts_json(value) if type(value) is tuple else tidy(to_json(value))
+
+
+@lru_cache(maxsize=64)  # recipients and quirks are nearly always the same few
+def _texts_json(texts: tuple[str, ...]) -> str:
+    return tidy(to_json(texts))
 
 
 def _json_of(value: str | None) -> Any:
