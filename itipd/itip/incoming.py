@@ -275,7 +275,7 @@ def attendees_of(component: Component, rid: str, quirks: list[str]) -> list[Atte
             rid=rid,
             position=len(found),
             params={name: values for name, values in address.params.items() if name not in STATE},
-            partstat=partstat_of(address, component.name) or NEEDS_ACTION,
+            partstat=partstat_of(address, component.name) or NEEDS_ACTION,  # RFC 5545 §3.2.12
             rsvp=(address.one("RSVP") or "").upper() == "TRUE",
             schedule_status=address.one("SCHEDULE-STATUS"),
             delegated_to=_addresses(address, "DELEGATED-TO"),
