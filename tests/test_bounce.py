@@ -215,9 +215,9 @@ def test_other_mail_is_no_report(raw: bytes) -> None:
 )
 def test_hostile_reports_end(status: str) -> None:
     """A status part of endless blocks is read in bounded time and gives at most 100 recipients."""
-    began = time.perf_counter()
+    began = time.process_time()
     found = bounce(report(status))
-    assert time.perf_counter() - began < 1.5
+    assert time.process_time() - began < 1.5
     assert found is None or len(found.reports) == 100
 
 

@@ -163,10 +163,10 @@ def test_hostile_text_costs_little(sign: str) -> None:
     mail = raw(starts + line * (240_000 // len(line)))
     top, _, found = leaves(mail, MailLimits())
     bounce_text.failures(mail, top, found)  # the first call imports
-    began = time.perf_counter()
+    began = time.process_time()
     bounce_text.failures(mail, top, found)
     bounce_text.copy(mail, found, MailLimits())
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 PHRASES = (

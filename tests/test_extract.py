@@ -254,11 +254,11 @@ def test_a_multipart_without_a_boundary_is_opened_by_the_one_that_is_seen() -> N
 )
 def test_mails_beyond_the_caps_are_refused_at_once(raw: bytes, names: str, reason: str) -> None:
     """Too many headers, header bytes or parts: TooLarge that names the cap, in a fraction of a second."""
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(TooLarge, match=names) as caught:
         found(raw)
     assert caught.value.reason == reason
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_deep_nesting_is_refused() -> None:
@@ -299,11 +299,11 @@ def test_hostile_header_fields_cost_milliseconds(unit: bytes) -> None:
     field = unit * (4000 // len(unit))
     text = b"Content-Type: a/b; " + field + b"\r\nContent-Disposition: attachment; " + field + b"\r\n\r\nx"
     raw = HEAD + b"To: " + field + b"\r\nSubject: " + field + b"\r\n" + multi("mixed", *[text] * 100)
-    began = time.perf_counter()
+    began = time.process_time()
     result = found(raw)
     decoded(result.headers.first(b"subject"))
     addresses(result.headers.first(b"to"))
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 @given(st.binary(max_size=400), st.binary(max_size=400))

@@ -85,6 +85,6 @@ def test_a_note_is_cut_and_clean() -> None:
 )
 def test_hostile_text_costs_milliseconds(unit: str) -> None:
     """16 kB of the worst text cost a few milliseconds at most."""
-    began = time.perf_counter()
+    began = time.process_time()
     own_words(unit * (16_384 // len(unit)), "a: b " * 200)
-    assert time.perf_counter() - began < 0.2
+    assert time.process_time() - began < 0.2

@@ -151,7 +151,7 @@ async def test_a_name_server_that_is_silent_holds_up_no_mail(monkeypatch: pytest
 
     began = time.monotonic()
     assert b"dkim=none" in await Signatures(silent).stamped(signed())
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 async def test_a_forged_field_of_ours_is_never_the_first() -> None:

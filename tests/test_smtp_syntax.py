@@ -110,9 +110,9 @@ def test_no_argument_raises(text: str) -> None:
 )
 def test_a_long_path_takes_no_time(text: str) -> None:
     """No spelling makes the parser backtrack: 2,000 characters take well below a tenth of a second."""
-    began = time.perf_counter()
+    began = time.process_time()
     parse_mail(f"FROM:<{text}")
-    assert time.perf_counter() - began < 0.1
+    assert time.process_time() - began < 0.1
 
 
 def reference(stream: bytes) -> tuple[bytes, bytes] | None:

@@ -277,9 +277,9 @@ def test_counts_that_lie_cost_nothing(
 ) -> None:
     """Whatever a count in the data says, reading ends at the end of the data, soon and in silence."""
     with caplog.at_level(logging.DEBUG):
-        began = time.perf_counter()
+        began = time.process_time()
         tnef.calendar(data, None)
-        assert time.perf_counter() - began < 1.0
+        assert time.process_time() - began < 1.0
     assert (caplog.records, capfd.readouterr()) == ([], ("", ""))
 
 
