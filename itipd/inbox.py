@@ -79,7 +79,7 @@ class Inbox:
         self.keys = Keys(store.secret, store.reply_key, signing=config.identity.tokens == "on")
         self.signatures = Signatures() if config.identity.dkim == "on" else None
         self._settings = config.reading
-        rrule.EFFORT.steps = self._settings.steps
+        rrule.EFFORT.set(self._settings.steps)  # for what this task and those it begins ask of the rules
         self._queue: asyncio.Queue[tuple[Job, asyncio.Future[Receipt]] | None] = asyncio.Queue()
         self._worker: asyncio.Task[None] | None = None
         self._inside = 0  # mails that are being read or decided
@@ -271,6 +271,7 @@ class Inbox:
         raise AssertionError("the last attempt returns or raises")
 
     def _context(self, batch: Batch) -> Context:
+        rrule.EFFORT.set(self._settings.steps)  # here too: the store may have a thread, and so a context, of its own
         return Context(
             batch=batch,
             policy=self.config.policy,

@@ -61,7 +61,7 @@ def serve(door: socket.socket) -> None:
                 del buffer[:at]
                 at = 0
             if asked is None:
-                rrule.EFFORT.steps = start.settings.steps
+                rrule.EFFORT.set(start.settings.steps)
                 limit = (start.memory, start.memory)
                 resource.setrlimit(resource.RLIMIT_AS, limit)
                 door.sendall(framed(b"ready"))

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -225,6 +226,20 @@ async def test_stop_finishes_what_is_queued(store: Store) -> None:
     assert {words(await one)[0] for one in waiting} == {"updated/replied"}
     with pytest.raises(RuntimeError, match="not running"):
         await inbox.command(Cancel(uid(0)))
+
+
+async def test_each_inbox_has_its_own_bound_of_expansion(store: Store) -> None:
+    """`[limits] expansion` is that of the configuration that decides, whatever another inbox in this process has."""
+    folder = Path(__file__).parent.parent / "fixtures" / "bound-expansion"
+    raw = (folder / "1-beyond-the-bound.eml").read_bytes()
+    (given,) = incoming((folder / "given.ics").read_bytes())
+    async with running(store, limits={"expansion": 20}) as narrow, running(store) as wide:
+        await wide.command(Put(given, recorded=True), at=NOW)
+        said = []
+        for number, inbox in enumerate((narrow, wide)):
+            again = b"X-Number: %d\r\n%b" % (number, raw)
+            said += words(await inbox.submit(Mail("sven@example.net", (ORGANIZER,), again, NOW)))
+    assert said == ["error/rule_too_costly", "updated/replied"]
 
 
 async def test_a_mail_without_calendar_is_kept(store: Store) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from calendar import isleap, monthrange
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby, islice, takewhile
@@ -19,18 +20,9 @@ from itipd.itip.timezones import LAST_YEAR
 STEPS = {"HOURLY": 3600, "MINUTELY": 60, "SECONDLY": 1}  # seconds
 _HORIZON = 100  # years; where there is no time for so long, none comes
 
-
 STEPS_ALLOWED = 2_000
-
-
-@dataclass(slots=True)
-class Effort:
-    """What following one rule may cost. It is set where a process begins, before the first rule is followed."""
-
-    steps: int = STEPS_ALLOWED  # of anything that can only be tried one by one
-
-
-EFFORT = Effort()
+EFFORT = ContextVar("EFFORT", default=STEPS_ALLOWED)
+"""What following one rule may cost: steps of anything that can only be tried one by one. Whoever decides sets it."""
 
 
 class TooCostly(ValueError):  # noqa: N818 - it names what the rule is
@@ -100,8 +92,8 @@ class Rule:
                 low = max(self.start, datetime(year, month, 1))
                 break
             rest -= here
-        if rest > EFFORT.steps:
-            raise TooCostly(f"COUNT={self.count}: at most {EFFORT.steps} are counted one by one")
+        if rest > EFFORT.get():
+            raise TooCostly(f"COUNT={self.count}: at most {EFFORT.get()} are counted one by one")
         return max(islice(self._times(low), rest), default=None)
 
     def _rest(self) -> int:
@@ -139,8 +131,8 @@ class Rule:
                 if found >= local or number >= (self.count or 0):
                     break
                 number += 1
-                if number > EFFORT.steps:
-                    raise TooCostly(f"BYSETPOS with COUNT: at most {EFFORT.steps} times are counted one by one")
+                if number > EFFORT.get():
+                    raise TooCostly(f"BYSETPOS with COUNT: at most {EFFORT.get()} times are counted one by one")
             return number
         for year, month in self._months(self.start, local):
             if (year, month) >= (local.year, local.month) or number >= (self.count or 0):
@@ -172,7 +164,7 @@ class Rule:
         current += timedelta(seconds=max((_seconds(low) - _seconds(current)) // seconds, 0) * seconds)
         end, tries = _seconds(datetime(LAST_YEAR, 12, 31)), 0
         month, days = (0, 0), list[int]()
-        while tries < EFFORT.steps:
+        while tries < EFFORT.get():
             if month != (current.year, current.month):
                 month = (current.year, current.month)
                 days = self.days(*month)
@@ -186,7 +178,7 @@ class Rule:
                 return
             current += timedelta(seconds=seconds)
             tries += 1
-        raise TooCostly(f"FREQ={self.frequency}: at most {EFFORT.steps} steps are tried")
+        raise TooCostly(f"FREQ={self.frequency}: at most {EFFORT.get()} steps are tried")
 
     def _times(self, low: datetime, high: datetime | None = None) -> Iterator[datetime]:
         """The times of a daily or rarer rule from `low` on."""
