@@ -13,6 +13,7 @@ from itipd.itip import recurrence, timezones
 from itipd.itip.contentlines import Component
 from itipd.itip.model import Attendee, Event, Meeting, Moment, Revision
 from itipd.itip.quick import replace
+from itipd.itip.rrule import EFFORT
 
 CANCELLED = "CANCELLED"
 EARLIEST = datetime.min.replace(tzinfo=UTC)
@@ -28,8 +29,11 @@ def zones(text: str) -> Mapping[str, Component]:
 
 
 @lru_cache(maxsize=256)
-def _found(master: Event, own: str, rid: Moment) -> str | None:
-    """`recurrence.find`: a message asks twice, and everybody who answers an instance asks the same."""
+def _found(master: Event, own: str, rid: Moment, _steps: int) -> str | None:
+    """`recurrence.find`: a message asks twice, and everybody who answers an instance asks the same.
+
+    What was found in so many steps is no answer where fewer are allowed.
+    """
     return recurrence.find(master, zones(own), rid)
 
 
@@ -42,7 +46,7 @@ def locate(meeting: Meeting, rid: Moment | None) -> str | None:
     master = meeting.events.get("")
     if master is None:
         return _override_on(meeting, rid)
-    found = _found(master, meeting.zones, rid)
+    found = _found(master, meeting.zones, rid, EFFORT.get())
     if found is not None and not master.rrules and not master.rdates:
         return ""  # some clients name the only instance of a single event
     return found
