@@ -35,9 +35,12 @@ TEXT_LIMIT = 65536
 """Characters that `Component.text` gives at most."""
 
 # Possessive quantifiers throughout: no pattern of this module can backtrack.
-_NAME = re.compile(r"([A-Za-z0-9_-]++)[ \t]*+[:;]?")
+_NAMES = re.compile(r"\n([A-Za-z0-9_-]*+)")
 _EDGE = re.compile(r"\n(BEGIN|END)[ \t]*+:([^\n]*+)", re.IGNORECASE)
-_WITH_COLON = re.compile(r"\n((?:ATTENDEE|ORGANIZER|DTSTART|DTEND|RECURRENCE-ID);[^\n]*+)", re.IGNORECASE)
+# An address has a colon in its scheme; a closer look is worth its time only where there are more.
+_MORE_COLONS = re.compile(
+    r"\n((?:(?:ATTENDEE|ORGANIZER);[^\n:]*+:|(?:DTSTART|DTEND|RECURRENCE-ID);)(?:[^\n:]*+:){2}[^\n]*+)", re.IGNORECASE
+)
 
 # Where a component can only stand: a BEGIN elsewhere means that an END was lost.
 _PARENTS: dict[str, tuple[str, ...]] = {
@@ -67,13 +70,13 @@ class Component:
         index = self._index
         if index is None:
             index = self._index = {}
-            for raw, match in zip(self.raw, map(_NAME.match, self.raw), strict=True):
-                if match is not None:
-                    written = match[1].upper()
-                    if written in index:
-                        index[written].append(raw)
-                    else:
-                        index[written] = [raw]
+            for raw, written in zip(self.raw, _NAMES.findall("\n".join(["", *self.raw])), strict=True):
+                upper = written.upper()
+                if upper in index:
+                    index[upper].append(raw)
+                else:
+                    index[upper] = [raw]
+            index.pop("", None)  # what has no name
         return index.get(name, ())
 
     def first(self, name: str) -> Line | None:
@@ -114,11 +117,12 @@ def _components(text: str, limits: Limits, skip: frozenset[str], quirks: set[str
     """The tree: lost ENDs supplied, stray ones ignored."""
     calendars: list[Component] = []
     stack: list[Component] = []
+    colons = _MORE_COLONS.search(text) is not None
     skipped = count = done = 0  # skipped: the depth at which a left-out component stands, 0: none
     for edge in _EDGE.finditer(text):
         start, end = edge.span()
         if start > done:
-            _take(text[done:start], stack, skipped, quirks)
+            _take(text[done:start], stack, skipped, quirks, colons)
         done = end
         name = edge[2].strip().upper()
         if len(edge[1]) == 3:  # END
@@ -162,20 +166,17 @@ def _components(text: str, limits: Limits, skip: frozenset[str], quirks: set[str
         if skipped and len(stack) < skipped:
             skipped = 0
     if len(text) > done:
-        _take(text[done:], stack, skipped, quirks)
+        _take(text[done:], stack, skipped, quirks, colons)
     if stack:
         quirks.add("missing_end")
     return calendars
 
 
-def _take(block: str, stack: list[Component], skipped: int, quirks: set[str]) -> None:
-    """Give the lines between two edges, each begun by LF, to the component they stand in."""
+def _take(block: str, stack: list[Component], skipped: int, quirks: set[str], colons: bool) -> None:
+    """Give the lines between two edges, each begun by LF, to the component they stand in; `colons`: look for those."""
     if not stack:
         quirks.add("garbage")
     elif not skipped:
         stack[-1].raw.extend(block[1:].split("\n"))
-        for line in () if "unquoted_colon" in quirks else _WITH_COLON.findall(block):
-            # An address has one in its scheme; a closer look is worth its time only where there are more.
-            if line.count(":") > (2 if line[:1] in "AaOo" else 1) and has_unquoted_colon(line):
-                quirks.add("unquoted_colon")
-                break
+        if colons and "unquoted_colon" not in quirks and any(map(has_unquoted_colon, _MORE_COLONS.findall(block))):
+            quirks.add("unquoted_colon")

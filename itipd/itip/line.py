@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from itipd.itip.model import Params
 
@@ -40,6 +41,7 @@ _SINGLE = frozenset(
     for key in keys.split()
 )
 _ADDRESSES = ("ATTENDEE", "ORGANIZER")
+_SHORT = 256  # characters of a line that is kept
 _DATES = ("DTSTART", "DTEND", "DUE", "RECURRENCE-ID", "EXDATE", "RDATE")
 
 
@@ -65,6 +67,11 @@ def parse_line(raw: str) -> Line:
     name, end = match[1].upper(), match.end()
     if raw[end - 1 : end] != ";":
         return Line(name, {}, raw[end:])
+    # The same few people and organizers stand in most mails: their lines are looked up.
+    return _remembered(name, raw, end) if len(raw) <= _SHORT else _with_parameters(name, raw, end)
+
+
+def _with_parameters(name: str, raw: str, end: int) -> Line:
     head, value, _ = _split(raw)
     params: dict[str, tuple[str, ...]] = {}
     pieces = head[end:].split(";")
@@ -77,6 +84,9 @@ def parse_line(raw: str) -> Line:
         if key not in params:
             params[key] = (_plain(text),) if key in _SINGLE else tuple(map(_plain, text.split(",")))
     return Line(name, params, value)
+
+
+_remembered = lru_cache(maxsize=4096)(_with_parameters)
 
 
 def _rejoin(pieces: list[str]) -> list[str]:

@@ -27,6 +27,7 @@ _VALUE = re.compile(
     r"(?:[T ]([0-9]{2}):?([0-9]{2})(?::?([0-9]{2})(?:\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?)?",
     re.IGNORECASE,
 )
+_UTC = re.compile(r"[0-9]{8}T(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]Z")
 _DURATION = re.compile(
     r"([+-])?P(?:([0-9]{1,7})W)?(?:([0-9]{1,7})D)?(?:T(?:([0-9]{1,7})H)?(?:([0-9]{1,7})M)?(?:([0-9]{1,9})S)?)?"
 )
@@ -233,6 +234,14 @@ def moments(line: Line, zones: Mapping[str, Component]) -> tuple[tuple[Moment, .
 
 def parse_value(text: str, *, is_date: bool = False) -> Moment | str:
     """A DATE, a floating or a UTC DATE-TIME (RFC 5545 §3.3.4-5), or the quirk that it is instead."""
+    if not is_date and _UTC.fullmatch(text):
+        # As most are written. What is wrong with the others (a leap second, the year 1) is said below.
+        try:
+            utc = datetime.fromisoformat(text)
+        except ValueError:
+            utc = datetime.min.replace(tzinfo=UTC)
+        if FIRST_YEAR <= utc.year <= LAST_YEAR:
+            return Moment(utc.replace(tzinfo=None), utc)
     match = _VALUE.fullmatch(text.strip())
     if match is None:
         return "bad_time"

@@ -27,8 +27,12 @@ _DELIMITER = rb"--([0-9A-Za-z'()+_,./:=?-][0-9A-Za-z'()+_,./:=? -]{0,69}+)\r?\n(
 _SEEN = re.compile(rb"(?<=\n)" + _DELIMITER)
 _BEGINS = re.compile(rb"\s{0,64}+(?:[^\n]{0,200}MIME[^\n]{0,200}\n\s{0,64}+)?" + _DELIMITER)
 _UUENCODED = frozenset({"x-uuencode", "uuencode", "x-uue", "uue"})
+_PADDING = re.compile(rb"=++\s*+")
+_MOST_PIECES = 1000  # of base64 in one part
 _ESCAPED = re.compile(r"\\(.)")
 _BASE64_CALENDAR = b"QkVHSU46VkNBTEVOREFS"  # BEGIN:VCALENDAR
+_SHORT = 256  # of what is looked up, not read again
+_NO_LIMITS = MailLimits()  # none that so short a block could reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +75,8 @@ def leaves(raw: bytes, limits: MailLimits) -> tuple[Headers, int, list[Leaf]]:
         field = headers.first(b"content-type")
         if len(field) > limits.content_type:
             field = ""
-        match = _TYPE.match(field)
-        kind = match[1].lower() if match else default if not field else "text/plain"  # RFC 2045 §5.2
-        params = parameters(field)
+        named, params = content_type(field)
+        kind = named or (default if not field else "text/plain")  # RFC 2045 §5.2
         boundary = params.get("boundary", "").encode() if kind.startswith("multipart/") else b""
         if not 0 < len(boundary) <= 256:
             found.append(Leaf(kind, params, headers, body, end))
@@ -86,12 +89,27 @@ def leaves(raw: bytes, limits: MailLimits) -> tuple[Headers, int, list[Leaf]]:
         if not ranges:  # the boundary is not the one that was used: `mended` may find that
             found.append(Leaf(kind, params, headers, body, end))
         for first, last in ranges:
-            part, offset = scan(raw, first, last, limits)
+            part, offset = _header_block(raw, first, last, limits)
             children.append((part, offset, last, depth + 1, inner))
         if count + len(waiting) + len(children) > limits.parts:
             raise TooLarge(f"the mail has more than {limits.parts} parts", Reason.TOO_MANY_PARTS)
         waiting.extend(reversed(children))
     return top, top_body, found
+
+
+def _header_block(raw: bytes, start: int, end: int, limits: MailLimits) -> tuple[Headers, int]:
+    """`scan` of a part. What stands above the parts is the same in all mails of one program: it is looked up."""
+    stop = raw.find(b"\r\n\r\n", start, min(end, start + _SHORT))
+    if stop >= 0 and limits.header >= _SHORT and limits.header_block >= _SHORT:
+        headers, offset = _known_block(raw[start : stop + 4])
+        if len(headers.fields) <= limits.headers:
+            return headers, start + offset
+    return scan(raw, start, end, limits)
+
+
+@lru_cache(maxsize=512)
+def _known_block(block: bytes) -> tuple[Headers, int]:
+    return scan(block, 0, len(block), _NO_LIMITS)
 
 
 def _split(raw: bytes, start: int, end: int, boundary: bytes, limits: MailLimits) -> list[tuple[int, int]]:
@@ -143,7 +161,7 @@ def parameters(field: str) -> Mapping[str, str]:
     if ";" not in field:
         return {}
     # All but the boundaries are the same few in the mails of one program.
-    return _remembered(field) if len(field) <= 256 else _parameters(field)
+    return _known_parameters(field) if len(field) <= _SHORT else _parameters(field)
 
 
 def _parameters(field: str) -> Mapping[str, str]:
@@ -172,7 +190,20 @@ def _parameters(field: str) -> Mapping[str, str]:
     return params
 
 
-_remembered = lru_cache(maxsize=512)(_parameters)
+_known_parameters = lru_cache(maxsize=512)(_parameters)
+
+
+def content_type(field: str) -> tuple[str, Mapping[str, str]]:
+    """Type and subtype of a Content-Type in lower case, "" where there is none, and its parameters."""
+    return _known_type(field) if len(field) <= _SHORT else _content_type(field)
+
+
+def _content_type(field: str) -> tuple[str, Mapping[str, str]]:
+    match = _TYPE.match(field)
+    return match[1].lower() if match else "", _parameters(field) if ";" in field else {}
+
+
+_known_type = lru_cache(maxsize=512)(_content_type)
 
 
 def body(raw: bytes, leaf: Leaf) -> tuple[bytes, bool]:
@@ -199,6 +230,9 @@ def _base64(data: bytes) -> bytes:
     odd = _NO_BASE64.search(data) if data.translate(None, _BASE64) else None
     if odd is not None:  # a gateway's footer: without its line, the rest of the part is none of the sender's
         data = data[: data.rfind(b"\n", 0, odd.start()) + 1] or data
+    mark = data.find(b"=")
+    if mark >= 0 and data[mark:].strip(b"=\r\n\t "):  # encoded in several pieces, each with its own end
+        return b"".join([_base64(piece) for piece in _PADDING.split(data)[:_MOST_PIECES]])
     try:
         return binascii.a2b_base64(data)
     except binascii.Error:  # the padding or the end is missing: what can be read is read

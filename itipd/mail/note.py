@@ -15,14 +15,16 @@ LIMIT = 2000  # characters
 
 # What a client says for its user, in the third person, and about what. English, German, French, Spanish, Italian,
 # Portuguese, Dutch, Polish, the Nordic ones, Russian, Japanese, Chinese: stems are enough.
-_ANSWERED = re.compile(
-    r"accept|declin|tentativ|zugesagt|angenommen|abgelehnt|abgesagt|vorbehalt|vorläufig|refus|rejet|acept|rechaz|"
-    r"accettat|rifiutat|aceit|recus|geweigerd|afgewezen|afgeslagen|zaakceptowa|odrzuci|avböj|afvist|afslå|godta|"
-    r"hyväksy|hylä|принял|отклонил|承諾|辞退|承认|接受|拒绝|謝絶"
+# Searched for one by one: that takes a tenth of the time of a pattern with so many branches.
+_ANSWERED = tuple(
+    "accept declin tentativ zugesagt angenommen abgelehnt abgesagt vorbehalt vorläufig refus rejet acept rechaz "
+    "accettat rifiutat aceit recus geweigerd afgewezen afgeslagen zaakceptowa odrzuci avböj afvist afslå godta "
+    "hyväksy hylä принял отклонил 承諾 辞退 承认 接受 拒绝 謝絶".split()
 )
-_INVITED = re.compile(
-    r"invit|event|meeting|appointment|einladung|termin|besprechung|v[ée]nement|réunion|convite|convoca|uitnodiging|"
-    r"afspraak|zaproszeni|wydarzeni|inbjudan|indbydelse|innkalling|kutsu|приглашени|招待|邀请|会議|会议"
+_INVITED = tuple(
+    "invit event meeting appointment einladung termin besprechung vénement venement réunion convite convoca "
+    "uitnodiging afspraak zaproszeni wydarzeni inbjudan indbydelse innkalling kutsu приглашени 招待 邀请 会議 "
+    "会议".split()
 )
 _FIRST_PERSON = re.compile(r"(?:i|i'm|i’m|i've|we|my|our|ich|wir|je|j'ai|nous|yo|he|ik|jag|jeg|я|io|ho)\b")
 _SUBJECT_PREFIX = re.compile(r"[^\s:]{2,24}(?: [^\s:]{1,16}){0,3}\s?:")
@@ -94,6 +96,13 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _by_client(text: str, title: str) -> bool:
-    if len(text) > 600 or _FIRST_PERSON.match(text) or not _ANSWERED.search(text):
+    if len(text) > 600 or _FIRST_PERSON.match(text) or not _any_of(_ANSWERED, text):
         return False
-    return bool(_INVITED.search(text)) or (len(title) > 2 and title in text)
+    return _any_of(_INVITED, text) or (len(title) > 2 and title in text)
+
+
+def _any_of(stems: tuple[str, ...], text: str) -> bool:
+    for stem in stems:  # noqa: SIM110 - a generator takes twice the time
+        if stem in text:
+            return True
+    return False

@@ -119,7 +119,7 @@ def digest(data: bytes, headers: Headers, body: int) -> bytes:
     """
     end = max(len(data.rstrip(b"\r\n")), body)
     fields = headers.fields[1:] if is_stamped(headers) else headers.fields
-    kept = [b"%b:%b" % field for field in fields if field[0] not in _TRACE]
+    kept = [b":".join(field) for field in fields if field[0] not in _TRACE]
     state = hashlib.blake2b(b"\n".join(kept), digest_size=16)
     state.update(memoryview(data)[body:end])
     return state.digest()
