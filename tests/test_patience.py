@@ -298,6 +298,23 @@ HIDDEN: dict[str, tuple[Callable[[], bytes], set[str]]] = {
         lambda: mail(calendar(), TYPE).replace(b"utf-8\r\n\r\nBEGIN", b"utf-8\r\nBEGIN"),
         {"no_blank_line"},
     ),
+    "base64 in two pieces": (
+        lambda: mail(
+            "".join(base64.encodebytes(piece.encode()).decode() for piece in (calendar()[:100], calendar()[100:])),
+            TYPE,
+            "Content-Transfer-Encoding: base64",
+        ),
+        set(),
+    ),
+    "base64 and a footer": (
+        lambda: mail(
+            base64.encodebytes((calendar() + "\r\n").encode()).decode() + "=\r\nScanned by us\r\n",
+            TYPE,
+            "Content-Transfer-Encoding: base64",
+        ),
+        set(),
+    ),
+    "no UTF-16 at all": (lambda: mail(calendar(), "text/calendar; method=REPLY; charset=utf-16"), {"charset"}),
     "jCal": (lambda: mail(jcal(), "application/calendar+json; method=REPLY"), {"jcal"}),
     "jCal, in base64, by its name": (
         lambda: mail(

@@ -268,6 +268,10 @@ PROPOSALS: dict[str, tuple[tuple[str, ...], tuple[Any, ...]]] = {
         ("DTSTART:20261203T090000Z", "DURATION:soon"),
         ("2026-12-03T09:00:00+00:00", None, None, None, None),
     ),
+    "an end before the start": (
+        ("DTSTART:20261203T090000Z", "DTEND:20261203T080000Z"),
+        ("2026-12-03T09:00:00+00:00", None, None, None, None),
+    ),
     "a to-do": (("DUE:20261203T090000Z",), (None, "2026-12-03T09:00:00+00:00", None, None, None)),
     "nothing": ((), (None, None, None, None, None)),
 }
@@ -312,3 +316,10 @@ def test_a_request_for_busy_time_is_read() -> None:
     assert found.asked is not None
     assert [moment.rid for moment in found.asked] == ["20261201T000000Z", "20261202T000000Z"]
     assert one(calendar(*asked[:2], method="REQUEST", kind="VFREEBUSY", own=own)).asked is None
+
+
+def test_vcalendar_1_0_may_encode_an_address() -> None:
+    """ENCODING=QUOTED-PRINTABLE on ATTENDEE is undone where the value is no address without it."""
+    message = one(calendar("ATTENDEE;STATUS=DECLINED;ENCODING=QUOTED-PRINTABLE:MAILTO:ann=40example.org"))
+    assert (message.attendees[0].address, message.attendees[0].one("PARTSTAT")) == ("ann@example.org", "DECLINED")
+    assert message.quirks == ("encoding", "address_in_words", "vcalendar_status")

@@ -7,6 +7,7 @@ for the other: where a text has several, it has none. Pure.
 from __future__ import annotations
 
 import re
+from binascii import a2b_qp
 
 from itipd.itip.addresses import canonical
 from itipd.itip.contentlines import Line
@@ -25,7 +26,11 @@ def address_of(line: Line, quirks: list[str]) -> str | None:
         if line.value.strip()[:7].lower() != "mailto:":
             quirks.append("no_mailto")
         return address
-    address = _in_words(line.value)
+    value = line.value
+    if (line.one("ENCODING") or "").upper() == "QUOTED-PRINTABLE":  # vCalendar 1.0 §2.1.6
+        value = a2b_qp(value.encode("utf-8", "replace")).decode("utf-8", "replace")
+        quirks.append("encoding")
+    address = _in_words(value)
     if address is not None:
         quirks.append("address_in_words")  # `Bob <bob@example.com>`, `mailto:'bob@example.com'`, `smtp:...`
         return address

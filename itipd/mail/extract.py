@@ -202,6 +202,8 @@ def _utf8(data: bytes, charset: str) -> tuple[bytes, bool]:
         with suppress(UnicodeError):  # or it only says so
             return data.decode("utf-7").encode(), True
     if name.startswith(("utf-16", "utf-32", "iso-2022")):
+        if data.startswith(_BEGIN) and not name.startswith("iso"):
+            return data, True
         try:
             return data.decode(name).encode(), False
         except UnicodeDecodeError:

@@ -231,8 +231,9 @@ def _base64(data: bytes) -> bytes:
     if odd is not None:  # a gateway's footer: without its line, the rest of the part is none of the sender's
         data = data[: data.rfind(b"\n", 0, odd.start()) + 1] or data
     mark = data.find(b"=")
-    if mark >= 0 and data[mark:].strip(b"=\r\n\t "):  # encoded in several pieces, each with its own end
-        return b"".join([_base64(piece) for piece in _PADDING.split(data)[:_MOST_PIECES]])
+    rest = data[mark:].strip(b"=\r\n\t ") if mark >= 0 else b""
+    if rest and b" " not in rest:  # encoded in several pieces, each with its own end; words are a footer
+        return b"".join([_base64(piece) for piece in _PADDING.split(data, _MOST_PIECES)[:_MOST_PIECES]])
     try:
         return binascii.a2b_base64(data)
     except binascii.Error:  # the padding or the end is missing: what can be read is read
