@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 ENGINES = ("sqlite", "postgresql")
 TEMPLATE = "made"
 ROOM = Path(__file__).parent.parent / "itipd" / "itip"
-RULES = frozenset({"fixtures", *(module.stem for module in ROOM.glob("*.py"))})
+RULES = frozenset({"fixtures", "patience", *(module.stem for module in ROOM.glob("*.py"))})
 Made = Callable[[], Iterator[str]]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`-m rules`: the scenarios, and the tests that are named like a module of `itipd/itip/`; not on PostgreSQL."""
+    """`-m rules`: the scenarios, and the tests that are named like a module of `itipd/itip/`; not on PostgreSQL.
+
+    Scenarios are read in other processes: `test_patience` reads the odd ones in this one.
+    """
     for item in items:
         if _is_of_the_rules(item.path) and "[postgresql" not in item.name:
             item.add_marker("rules")

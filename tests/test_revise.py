@@ -601,6 +601,25 @@ def test_an_override_that_stays_keeps_its_answers_through_a_reset_of_the_series(
     assert (standing(meeting, DEC_8)[ANN], standing(meeting, DEC_15)[ANN]) == ("DECLINED", "NEEDS-ACTION")
 
 
+@pytest.mark.parametrize(
+    ("rule", "holds"),
+    [
+        ("FREQ=DAILY;UNTIL=20261207T090000Z", False),
+        ("FREQ=YEARLY", True),
+        ("FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30", True),
+    ],
+    ids="nothing_follows others_follow nobody_knows".split(),
+)
+def test_an_answer_from_a_day_on_outlives_that_day(rule: str, holds: bool) -> None:
+    """rules.md §9.2: cutting keeps answers, RFC 5545 §3.2.13: this one is of all that follow; the day is not shown."""
+    meeting, _ = hear(
+        registered(vevent(f"RRULE:{rule}", f"RDATE:{DEC_8}")), reply(ANN, "DECLINED", rid=DEC_8, future=True)
+    )
+    assert instances(meeting) == [DEC_8]
+    after, _ = put(meeting, vevent(f"RRULE:{rule}"))
+    assert (((DEC_8, ANN) in after.attendees), instances(after)) == (holds, [])
+
+
 def test_guests_whom_no_file_lists_are_asked_anew_as_well() -> None:
     """A delegate of the series is set back where an instance moves, told of changes there, and stays on the list."""
     delegation = message(line(ANN, "DELEGATED", delegated_to=DAN), line(DAN, "NEEDS-ACTION"))
