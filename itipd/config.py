@@ -45,6 +45,11 @@ STRUCTURE = 25  # components of any kind for each that is decided: alarms, time 
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 
 
+def processors() -> int:
+    """How many this process may use: in a container, or under taskset, fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _loopback(host: str) -> bool:
     try:
         return host == "localhost" or ip_address(host).is_loopback
@@ -164,7 +169,7 @@ class Texts(Section):
 class Readers(Section):
     """The processes that read mail, and what one mail may cost them."""
 
-    count: Count = Field(default_factory=lambda: min(4, os.cpu_count() or 1))
+    count: Count = Field(default_factory=lambda: min(4, processors()))
     deadline: Duration = 5.0  # seconds
     memory: Size = 512 * MIB
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from itipd.cli.setup import TEMPLATE
-from itipd.config import Config, Limits
+from itipd.config import Config, Limits, Readers
 from itipd.config_load import ConfigError, load
 from itipd.config_values import Endpoint, database_url, duration, shown_url, size
 from itipd.mail.reading import ReadSettings
@@ -253,3 +253,11 @@ def test_a_bound_is_a_number_above_zero(toml: Callable[[str], Path]) -> None:
     """0 is no bound; the error names the key."""
     (problem,) = problems(toml("[limits]\nparts = 0\n"))
     assert "limits.parts: found 0" in problem
+
+
+def test_as_many_readers_as_processors_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default there is a reader process for each processor that the daemon may run on, and at most four."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3}, raising=False)
+    assert Readers().count == 1
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    assert Readers().count == 4
