@@ -19,6 +19,7 @@ from typing import Any
 from tests.launcher import Process, launcher
 
 PATIENCE = 120.0  # a test fails when it is over; the machine may be busy with others
+DEFAULT = '[log]\nlevel = "warning"\n[readers]\ncount = 1\n'
 COMMAND = (sys.executable, "-m", "itipd.cli.main")
 
 
@@ -37,7 +38,7 @@ class Daemon:
         """`under`: the words of another program that runs it, which is always `alone`."""
         self.folder = folder
         self.file = folder / "itipd.toml"
-        self.file.write_text(config or '[log]\nlevel = "warning"\n', encoding="utf-8")
+        self.file.write_text(config or DEFAULT, encoding="utf-8")
         self.extra = ("--database", database) if database else ()
         doors = ("--smtp", "127.0.0.1:0", "--lmtp", "127.0.0.1:0", "--submission", "127.0.0.1:0", "--http", "-")
         words = ["-c", str(self.file), *self.extra, "serve", *doors, *options]

@@ -20,7 +20,7 @@ import pytest
 from itipd.store import NoSpaceError, Store
 from itipd.store.room import full
 from tests.cli_help import BOB, WE, Itipd, calendar, event, mail, reply
-from tests.daemon import PATIENCE, Daemon
+from tests.daemon import DEFAULT, PATIENCE, Daemon
 from tests.store_help import guest, register
 from tests.store_help import reply as answered
 
@@ -93,8 +93,7 @@ def filled(daemon: Daemon, most: int = 200) -> tuple[list[int], tuple[int, str]]
 
 def test_a_disk_that_runs_full_is_452_and_loses_nothing(small_disk: Path, tmp_path: Path) -> None:
     """452 4.3.1 while something is still free; what was acknowledged is there; with room again the rest is taken."""
-    config = '[log]\nlevel = "warning"\n'
-    with Daemon(tmp_path, config=config, database=f"sqlite:///{small_disk / 'itipd.db'}") as daemon:
+    with Daemon(tmp_path, database=f"sqlite:///{small_disk / 'itipd.db'}") as daemon:
         daemon.itipd("meeting", "put", "-", "--recorded", text=calendar(event(UID)))
         ballast = small_disk / "ballast"
         ballast.write_bytes(bytes(BALLAST))
@@ -118,7 +117,7 @@ def test_a_disk_that_runs_full_is_452_and_loses_nothing(small_disk: Path, tmp_pa
 
 def test_a_disk_that_is_full_to_the_last_octet_loses_nothing(small_disk: Path, tmp_path: Path) -> None:
     """Without a reserve SQLite itself finds the disk full: 452, nothing half written, and all goes on afterwards."""
-    config = 'disk_reserve = 1\n[log]\nlevel = "warning"\n'
+    config = f"disk_reserve = 1\n{DEFAULT}"
     with Daemon(tmp_path, config=config, database=f"sqlite:///{small_disk / 'itipd.db'}") as daemon:
         daemon.itipd("meeting", "put", "-", "--recorded", text=calendar(event(UID)))
         ballast = small_disk / "ballast"
@@ -136,8 +135,7 @@ def test_a_disk_that_is_full_to_the_last_octet_loses_nothing(small_disk: Path, t
 
 def test_a_limit_on_the_size_of_files_loses_nothing(tmp_path: Path) -> None:
     """RLIMIT_FSIZE reached: 452 as on a full disk, the daemon lives, and without the limit all goes on."""
-    config = '[log]\nlevel = "warning"\n'
-    with Daemon(tmp_path, config=config) as daemon:
+    with Daemon(tmp_path) as daemon:
         daemon.itipd("meeting", "put", "-", "--recorded", text=calendar(event(UID)))
         resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (2 * MIB, resource.RLIM_INFINITY))
         taken, (code, text) = filled(daemon)

@@ -59,7 +59,9 @@ async def running(folder: Path, found: Sink, **words: str) -> AsyncIterator[Worl
     async with sink(found):
         more = "".join(f'{name} = "{value}"\n' for name, value in words.items())
         relay = f'[relay]\nhost = "127.0.0.1"\nport = {found.port}\ntls = "off"\n{more}'
-        daemon = await asyncio.to_thread(Daemon, folder, config=f'{relay}[log]\nlevel = "debug"\n')
+        daemon = await asyncio.to_thread(
+            Daemon, folder, config=f'{relay}[log]\nlevel = "debug"\n[readers]\ncount = 1\n'
+        )
         try:
             yield World(daemon, found, folder)
             assert await asyncio.to_thread(daemon.stop) == 0
