@@ -18,6 +18,7 @@ from itipd.itip.model import Decision, Fault, Incoming, Meeting, Message, Policy
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.quick import replace
 from itipd.itip.recurrence import TooCostly
+from itipd.itip.render import GUEST_LIMIT
 from itipd.itip.submitted import submitted
 from itipd.mail import reply_token
 from itipd.mail.reading import Reading
@@ -200,6 +201,8 @@ def deeper(batch: Batch, job: Job, policy: Policy, organizers: Sequence[str] | N
                 rid = None  # decide says so again, by name
             if rid and message.rid is not None and rid != message.rid.rid:
                 found.append(Want(name, message.uid, rids=frozenset({rid})))
+            if _will_send(meeting, message):
+                found.append(Want(name, message.uid, guests=GUEST_LIMIT))
             if rid and (message.method == "COUNTER" or (message.sequence or 0) > meeting.sequence):
                 # An override before R may hold for it, too, and have a time and a SEQUENCE of its own.
                 before = {key for (key, _), row in meeting.attendees.items() if row.listed and "" < key < rid}
@@ -216,6 +219,17 @@ def deeper(batch: Batch, job: Job, policy: Policy, organizers: Sequence[str] | N
             if others:
                 found.append(Want(name, message.uid, others))
     return found
+
+
+def _will_send(meeting: Meeting, message: Message) -> bool:
+    """An answer is likely to leave: what it needs of the meeting is loaded at once for the whole batch.
+
+    Only for speed: `dispatch` loads what is not there.
+    """
+    if message.method == "REFRESH" or meeting.status == lookup.CANCELLED:
+        return True
+    sequence = message.sequence
+    return sequence is not None and any(row.reset_sequence > sequence for row in meeting.attendees.values())
 
 
 async def delegators(batch: Batch, organizer: str, message: Message, policy: Policy) -> None:

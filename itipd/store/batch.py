@@ -65,6 +65,7 @@ class Batch:
         self._pending = flush.Pending()
         self._digests: dict[tuple[str, bytes], Ref] = {}
         self._none_held: set[MeetingKey] = set()
+        self._any_open = False  # held by this very batch: registering many meetings asks that of each
 
     async def outside(self, work: Awaitable[T]) -> T:
         """Waits for something of the event loop's; a batch waits for nothing else but its own database."""
@@ -171,6 +172,7 @@ class Batch:
     def outcome(self, row: OutcomeRow) -> Ref:
         """Keeps what was decided for one component."""
         ref = Ref(row.entry.organizer)
+        self._any_open = self._any_open or row.open
         self._pending.outcomes.append((ref, row))
         return ref
 
@@ -196,7 +198,7 @@ class Batch:
         stored = [key for key in wanted if key not in self._none_held]
         found = await self._transaction.run(partial(gather.held, keys=stored, reason=reason)) if stored else []
         found = [mail for mail in found if mail.outcome.id not in closed]
-        mine = [(ref, row) for ref, row in self._pending.outcomes if row.open]
+        mine = [(ref, row) for ref, row in self._pending.outcomes if row.open] if self._any_open else []
         entries = {id(ref): entry for ref, entry in self._pending.entries} if mine else {}
         for ref, row in mine:
             decision = row.decision

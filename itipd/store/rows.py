@@ -182,7 +182,7 @@ def attendee_values(meeting: Meeting, row: Attendee) -> dict[str, Any]:
     return {
         **answer_values(meeting, row),
         "position": row.position,
-        "params": params_json(row.params),
+        "params": row.params,
         "listed": row.listed,
         "invited": row.invited,
         "removed": row.removed,
