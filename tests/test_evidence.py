@@ -44,6 +44,10 @@ def proof(results: str, sender: str = "b@example.com", **options: bool) -> Evide
         "Böb Büilder <b@example.com>",
         "Bob\r\n\t<b@example.com>",
         "b@example.com (Bob)",
+        "Bob (Sales) <b@example.com>",
+        "[EXTERNAL] Bob B. <b@example.com>",
+        "b@example.com <b@example.com>",
+        "<B@Example.com> <b@example.com>",
     ],
 )
 def test_one_mailbox_is_read(text: str) -> None:
@@ -60,7 +64,11 @@ def test_one_mailbox_is_read(text: str) -> None:
         "Alice <alice@example.org>, Mallory <mallory@evil.test>",
         '"Alice" <alice@example.org> mallory@evil.test',
         "Alice <alice@example.org> (<mallory@evil.test>)",
-        "Alice (x) <alice@example.org>",
+        "Alice (x@evil.test) <alice@example.org>",
+        "Alice (x <alice@example.org>",
+        "Alice [<mallory@evil.test>] <alice@example.org>",
+        "alice@example.org <alice@example.org.evil.test>",
+        "alice <alice> <alice@example.org>",
         "alice@example.org (Alice <mallory@evil.test>)",
         "alice@example.org (a) (b)",
         "team: alice@example.org;",

@@ -10,6 +10,7 @@ import pytest
 from itipd.itip.contentlines import Limits
 from itipd.itip.model import Fault, Message
 from itipd.itip.read import read
+from itipd.itip.unfold import with_breaks
 
 HEAD = ("BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//Example//EN")
 OWN = ("UID:m1", "ORGANIZER:mailto:meetings@example.com", "SEQUENCE:2", "DTSTAMP:20261120T080000Z")
@@ -316,6 +317,29 @@ def test_a_request_for_busy_time_is_read() -> None:
     assert found.asked is not None
     assert [moment.rid for moment in found.asked] == ["20261201T000000Z", "20261202T000000Z"]
     assert one(calendar(*asked[:2], method="REQUEST", kind="VFREEBUSY", own=own)).asked is None
+
+
+@pytest.mark.parametrize(
+    "params",
+    ["PARTSTAT=ACCEPTED;", ";PARTSTAT=ACCEPTED;;CN=x", " PARTSTAT = ACCEPTED; ;RSVP", "CN=a; ;PARTSTAT=ACCEPTED"],
+)
+def test_a_semicolon_too_many_is_no_parameter(params: str) -> None:
+    """What stands between two semicolons and is nothing belongs to no value."""
+    assert one(calendar(f"ATTENDEE;{params}:mailto:ann@example.org")).attendees[0].one("PARTSTAT") == "ACCEPTED"
+
+
+@pytest.mark.parametrize("broken", [" ", "\\n", "\\r\\n", "\t", "  \\n "])
+def test_lost_line_breaks_are_found_again(broken: str) -> None:
+    """A calendar on one line, by blanks or by the letters `\\n` instead of breaks, is read; the quirk says so."""
+    message = one(calendar(ANN).replace(b"\r\n", broken.encode()))
+    assert (message.uid, message.attendees[0].one("PARTSTAT")) == ("m1", "ACCEPTED")
+    assert message.quirks == ("lost_breaks",)
+
+
+def test_a_calendar_that_has_line_breaks_keeps_them() -> None:
+    """Names within its lines begin no lines: they are looked for only where there are no breaks at all."""
+    assert with_breaks(calendar("SUMMARY:See URL:x")) is None
+    assert with_breaks(b"nothing UID:m1") is None
 
 
 def test_vcalendar_1_0_may_encode_an_address() -> None:

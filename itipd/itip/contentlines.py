@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itipd.itip.line import Line, escape, fold, format_line, has_unquoted_colon, parse_line, unescape, value_of
 from itipd.itip.model import clean
 from itipd.itip.outcomes import Reason
-from itipd.itip.unfold import Limits, TooLarge, Unreadable, logical_lines, without_indent
+from itipd.itip.unfold import Limits, TooLarge, Unreadable, logical_lines, with_breaks, without_indent
 
 __all__ = [
     "Component",
@@ -104,6 +104,10 @@ def parse(
     """
     quirks: set[str] = set()
     calendars = _components(logical_lines(data, limits, quirks), limits, skip, quirks)
+    if not calendars and (broken := with_breaks(data)) is not None:
+        quirks.clear()
+        quirks.add("lost_breaks")
+        calendars = _components(logical_lines(broken, limits, quirks), limits, skip, quirks)
     if not calendars and (outdented := without_indent(data)) is not None:
         quirks.clear()
         quirks.add("indented")

@@ -40,6 +40,7 @@ _SINGLE = frozenset(
     )
     for key in keys.split()
 )
+_NOTHING = ("", "RSVP")  # between two semicolons: one too many, or a parameter without its value
 _ADDRESSES = ("ATTENDEE", "ORGANIZER")
 _SHORT = 256  # characters of a line that is kept
 _DATES = ("DTSTART", "DTEND", "DUE", "RECURRENCE-ID", "EXDATE", "RDATE")
@@ -97,7 +98,7 @@ def _rejoin(pieces: list[str]) -> list[str]:
             joined.append(["RANGE=THISANDFUTURE"])  # RFC 5546 §4.4.5 writes it without its name
         elif _KEY.match(piece):
             joined.append([piece])
-        elif joined:
+        elif joined and piece.strip().upper() not in _NOTHING:
             joined[-1].append(piece)
     return [";".join(parts) for parts in joined]
 

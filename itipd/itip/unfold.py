@@ -27,6 +27,9 @@ _START = re.compile(r"(?!(?:mailto|https?):)(?:X-[A-Za-z0-9_./+-]++|[A-Za-z0-9_-
 _UNDERSCORE = re.compile(r"\n[A-Za-z0-9-]*+_[A-Za-z0-9_-]*+[:;]")
 _SOUND = re.compile(r"(?:\n[A-Z0-9_-]++(?:;[^:\n]*+)?+:[^\n]*+)*+")
 _INDENTED = re.compile(rb"(?:\A|\n)([ \t]{1,16})BEGIN[ \t]*+:[ \t]*+VCALENDAR", re.IGNORECASE)
+_LOST = re.compile(rb"(?<![ \t])(?:[ \t]|\\[rn]){1,9}+(?=(?:%b)[ \t]*+[:;])" % _NAMES.encode(), re.IGNORECASE)
+_LOST_END = re.compile(rb"(?:\\[rn])++\s*+\Z")
+_FEW = 3  # line breaks in a calendar that has lost them
 _BOUNDARY = re.compile(r"(?:BEGIN|END)[ \t]*+:", re.IGNORECASE)
 _CAPITALS = re.compile(r"[A-Z0-9_-]++[ \t]*+[:;]")
 
@@ -69,6 +72,14 @@ def without_indent(data: bytes) -> bytes | None:
     if found is None:
         return None
     return data.replace(b"\n" + found[1], b"\n").removeprefix(found[1])
+
+
+def with_breaks(data: bytes) -> bytes | None:
+    """A calendar whose line breaks somebody made into blanks, or into the letters `\\n`, with them; else None."""
+    found = data.upper().find(b"BEGIN:VCALENDAR", 0, 65_536)
+    if found < 0 or data.count(b"\n", found) > _FEW:
+        return None
+    return _LOST.sub(b"\r\n", _LOST_END.sub(b"", data[found:]))
 
 
 def _text(data: bytes, quirks: set[str]) -> str:

@@ -15,13 +15,16 @@ from itipd.itip.model import Evidence
 from itipd.mail.headers import Headers, date
 
 # RFC 5322 §3.4 without groups and routes. A phrase may hold dots (§4.1) and UTF-8 (RFC 6532), never a bare @, comma
-# or bracket: `alice@example.org <mallory@example.net>` names nobody. A comment may only follow a bare address.
+# or bracket: `alice@example.org <mallory@example.net>` names nobody. A comment with none of these may stand in one, or
+# follow a bare address.
 _QUOTED = r'"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\x20-\x7e])*+"'
 _ATOM = r"[^\x00-\x20\x7f()<>\[\]:;@\\,\"]+"
+_ASIDE = r"(?:\([^()<>\[\]@\\\x00-\x1f\x7f\"]*+\)|\[[^()<>\[\]@\\\x00-\x1f\x7f\"]*+\])"  # `(Sales)`, `[EXTERNAL]`
 _MAILBOX = re.compile(
-    rf"(?:(?:{_ATOM}|{_QUOTED}|[ \t])*+<[ \t]*([^\s<>(),:;]+)[ \t]*>"
+    rf"(?:(?:{_ATOM}|{_QUOTED}|{_ASIDE}|[ \t])*+<[ \t]*([^\s<>(),:;]+)[ \t]*>"
     r"|([^\s<>(),:;]+)(?:[ \t]+\([^()<>@\\\x00-\x08\x0a-\x1f\x7f]*\))?)[ \t]*"
 )
+_TWICE = re.compile(r"[ \t]*<?([^\s<>(),:;\"]+)>?[ \t]*<[ \t]*([^\s<>(),:;\"]+)[ \t]*>[ \t]*")
 _RESULT = re.compile(r"\s*+([A-Za-z][\w-]*+)\s*+(?:/\s*+\d++\s*+)?=\s*+([A-Za-z]++)", re.ASCII)
 # A quoted string that is no value (reason="...") is passed over, so that nothing inside it looks like a property.
 _PROPERTY = re.compile(
@@ -74,8 +77,13 @@ def from_address(headers: Headers) -> str | None:
     """The one mailbox of the one From field as a canonical address; None if there is any doubt (hardening §7)."""
     if headers.count(b"from") != 1:
         return None
-    match = _MAILBOX.fullmatch(headers.first(b"from"))
-    return canonical(match[1] or match[2]) if match else None
+    text = headers.first(b"from")
+    match = _MAILBOX.fullmatch(text)
+    if match is not None:
+        return canonical(match[1] or match[2])
+    twice = _TWICE.fullmatch(text)  # a name that is the very same address deceives nobody
+    address = canonical(twice[2]) if twice is not None else None
+    return address if twice is not None and canonical(twice[1]) == address else None
 
 
 def automatic(headers: Headers, sender: str) -> bool:
