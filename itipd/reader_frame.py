@@ -102,7 +102,7 @@ def _flat_message(message: object) -> list[object]:
     values = list(_of_message(message))
     rid = message.rid
     if rid is not None:
-        values[_RID] = (_seconds(rid.local.replace(tzinfo=UTC)), _seconds(rid.utc), rid.is_date)
+        values[_RID] = (rid.local.isoformat(), _seconds(rid.utc), rid.is_date)
     values[_ATTENDEES] = [(one.address, one.params) for one in message.attendees]
     values[_DTSTAMP] = _seconds(message.dtstamp)
     values[_REPLY_TIME] = _seconds(message.reply_time)
@@ -121,7 +121,7 @@ def _reading(values: list[Any]) -> Reading:
 def _message(values: list[Any]) -> Message:
     if values[_RID] is not None:
         local, utc, is_date = values[_RID]
-        values[_RID] = Moment(datetime.fromtimestamp(local, UTC).replace(tzinfo=None), _instant(utc), is_date)
+        values[_RID] = Moment(datetime.fromisoformat(local), _instant(utc), is_date)
     values[_ATTENDEES] = tuple([CalAddress(address, params) for address, params in values[_ATTENDEES]])
     values[_DTSTAMP] = _instant(values[_DTSTAMP])
     values[_REPLY_TIME] = _instant(values[_REPLY_TIME])

@@ -121,9 +121,12 @@ def _split(raw: bytes, start: int, end: int, boundary: bytes, limits: MailLimits
     at = raw.find(mark, max(start - 1, 0), end)
     while at >= 0:
         after = at + len(mark)
-        line_end = raw.find(b"\n", after, end)
-        line_end = end if line_end < 0 else line_end
-        rest = raw[after : min(line_end, after + 256)].strip(b" \t\r")
+        if raw.startswith(b"\r\n", after, end):
+            line_end, rest = after + 1, b""
+        else:
+            line_end = raw.find(b"\n", after, end)
+            line_end = end if line_end < 0 else line_end
+            rest = raw[after : min(line_end, after + 256)].strip(b" \t\r")
         if rest in (b"", b"--"):
             if opened >= 0:
                 ranges.append((opened, max(opened, at - 1 if raw[at - 1 : at] == b"\r" else at)))

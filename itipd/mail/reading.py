@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from io import BytesIO
 
 from itipd.itip.addresses import canonical
@@ -272,8 +273,13 @@ def _to(headers: Headers) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for name in _TO:
         for text in headers.all(name):
-            for spec in addresses(text):
-                address = canonical(spec)
-                if address is not None:
-                    found[address] = None
+            found.update(dict.fromkeys(_known_mailboxes(text) if len(text) <= 256 else _mailboxes(text)))
     return tuple(found)[:100]
+
+
+def _mailboxes(text: str) -> tuple[str, ...]:
+    return tuple(address for spec in addresses(text) if (address := canonical(spec)) is not None)
+
+
+_known_mailboxes = lru_cache(maxsize=1024)(_mailboxes)
+"""Most mails go to the same few organizers."""
