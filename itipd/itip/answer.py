@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from itipd.itip import lookup, who
@@ -16,6 +17,7 @@ from itipd.itip.model import NEEDS_ACTION, Attendee, CalAddress, Change, Decisio
 from itipd.itip.quick import replace
 
 QUIET = timedelta(hours=1)  # at most one automatic answer to automatic mail in this time (RFC 3834 §2)
+NOTICED = ("partstat", "comment", "delegated_to", "guests", "percent_complete")
 LAST = 1_000_000  # position of those whom no file of the organizer's lists
 
 
@@ -139,11 +141,13 @@ def differences(case: Case, row: Attendee) -> Iterator[Change]:
     """What people would notice once `row` is theirs at R: nothing where a later THISANDFUTURE holds there."""
     old = case.guest
     new = lookup.standing({**case.rows, row.rid: row}, row.rid, None)
-    for name in ("partstat", "comment", "delegated_to", "guests", "percent_complete"):
-        before = getattr(old, name) if old is not None else None
-        after = getattr(new, name)
-        if before != after and _text(before) != _text(after):
-            yield Change(case.address, row.rid, name, _text(before), _text(after))
+    before = _noticed(old) if old is not None else (None,) * len(NOTICED)
+    for name, was, now in zip(NOTICED, before, _noticed(new), strict=True):
+        if was != now and _text(was) != _text(now):
+            yield Change(case.address, row.rid, name, _text(was), _text(now))
+
+
+_noticed = attrgetter(*NOTICED)
 
 
 def _text(value: object) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from itipd.itip.model import Attendee, Decision, Meeting
+from itipd.itip.quick import quick
 
 MeetingKey = tuple[str, str]
 """(organizer, uid_key(uid))."""
@@ -54,6 +55,7 @@ class Ref:
     id: int = 0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A mail or command as it came, for the journal. `packed` is zlib of its bytes, `digest` 16 octets or None."""
@@ -91,6 +93,7 @@ class NewDelivery:
     line: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Sending:
     """Mails to leave: what they say, once, and to whom."""
@@ -126,6 +129,7 @@ class Delivered:
     created_at: datetime
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class HeldMail:
     """An open held outcome with the mail it came in. `outcome` is for `close_held`, `entry` for new outcomes of it."""
