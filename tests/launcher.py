@@ -6,6 +6,7 @@ What it forks goes on as `itipd` itself does: its own words, folder, environment
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import select
@@ -188,6 +189,8 @@ def main() -> None:
             importlib.import_module(name)
     from itipd.cli.main import main as itipd
 
+    gc.collect()
+    gc.freeze()  # or each child would copy all of it, at its end at the latest: half a second
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: it ends with the tests
     with socket.socket(fileno=int(sys.argv[1])) as stream:
         asked = _serve(stream)
