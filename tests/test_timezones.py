@@ -327,6 +327,7 @@ VALUES = {
     "20261208T1000": Moment(WINTER),
     "20261231T235960Z": Moment(datetime(2026, 12, 31, 23, 59, 59), datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)),
     "20260230": "bad_time",
+    "20260230T100000Z": "bad_time",
     "20261208T250000": "bad_time",
     "20261208T100099": "bad_time",
     "20261208T": "bad_time",
