@@ -117,8 +117,8 @@ class Readers:
                 self._spawn(_take_apart(job, content))  # in a thread, so that the event loop goes on
         if self._waiting:
             self._schedule()
-        elif not reader.jobs and len(self._readers) > self._count:
-            reader.process.kill()  # it stood in for a slow one
+        elif not reader.jobs and len(self._readers) > self._count < sum(not one.slow for one in self._readers):
+            reader.process.kill()  # it stood in for a slow one, and none is slow any more
 
     def _lost(self, reader: Link) -> None:
         """A reader's process has ended."""
