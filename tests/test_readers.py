@@ -133,7 +133,7 @@ async def test_a_mail_over_the_deadline_is_too_costly_and_the_others_do_not_wait
         assert not endless.done()
         assert [uid_of(reading) for reading in others] == [f"m{number}" for number in range(60)]
         found = await endless
-        assert 3.9 < time.monotonic() - began
+        assert time.monotonic() - began > 3.9
         assert "more than 4 s" in fault_of(found).detail
         honest = read_mail(
             mail("spin"), sender="b@example.com", recipients=(), submission=False, settings=ReadSettings()
