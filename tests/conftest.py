@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 
 from itipd.store import Store
 
@@ -45,12 +44,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def _is_of_the_rules(file: Path) -> bool:
     return file.stem.removeprefix("test_") in RULES
-
-
-@pytest.fixture(autouse=True)
-def short_traces() -> None:
-    """A fault is logged without the values of all variables, which take structlog seconds to show where nobody asks."""
-    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
 
 
 @pytest.fixture(scope="session")

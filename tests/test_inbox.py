@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import io
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import structlog
 
 from itipd import transaction
 from itipd.benchmark.mails import ORGANIZER, Letter, calendar, guest, letters, uid
@@ -18,12 +20,21 @@ from itipd.carrying import Context
 from itipd.config import Config
 from itipd.inbox import ATTEMPTS, AcceptHeld, Inbox, InboxFullError, Mail, Put, Receipt, Remind
 from itipd.itip.incoming import incoming
+from itipd.log import configure
 from itipd.mails import decide_mail
 from itipd.orders import Cancel, DeclineProposal, RejectHeld, pack, unpack
 from itipd.store import Conflict, Store, Want, gather
 from itipd.store.rows import key_of
 
 NOW = datetime(2026, 11, 20, 8, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def short_traces() -> Iterator[None]:
+    """A fault is logged without the values of all variables: to show them takes longer than a batch may."""
+    configure(level="error", stream=io.StringIO())
+    yield
+    structlog.reset_defaults()
 
 
 @asynccontextmanager

@@ -367,11 +367,12 @@ async def test_every_lookup_of_a_batch_uses_its_key(sqlite_url: str) -> None:
     await store.close()
 
 
-def test_alembic_stays_away_until_it_is_needed(sqlite_url: str) -> None:
+def test_alembic_stays_away_until_it_is_needed(tmp_path: Path) -> None:
     """Opening a database of the newest version does not import alembic: commands start fast."""
+    url = f"sqlite:///{tmp_path}/itipd.db"
     code = (
         "import asyncio, sys; from itipd.store import Store\n"
-        f"async def work():\n  s = await Store.open({sqlite_url!r})\n  await s.close()\n"
+        f"async def work():\n  s = await Store.open({url!r})\n  await s.close()\n"
         "asyncio.run(work()); print('alembic' in sys.modules)"
     )
     found = [
