@@ -27,10 +27,36 @@ from itipd.orders import (
     pack,
 )
 from itipd.send import Origin
-from itipd.store import Entry
+from itipd.store import Entry, Store
 
 Command = Cancel | Remind | AcceptProposal | DeclineProposal | SetPolicy | Deadline | Publish
 """The orders that are decided from the meeting alone."""
+
+
+async def complete(store: Store, order: Order) -> Order:
+    """The order with everything by which a rebuilt database finds the same thing: organizer, attendee, R."""
+    if isinstance(order, Put):
+        return order
+    if isinstance(order, AcceptProposal | DeclineProposal) and order.id:
+        proposal = await store.proposal(order.id)
+        if proposal is not None:
+            order = replace(
+                order,
+                uid=proposal["uid"],
+                organizer=proposal["organizer"],
+                attendee=proposal["attendee"],
+                instance=proposal["recurrence_id"] or "",
+            )
+    if isinstance(order, AcceptHeld | RejectHeld) and order.id:
+        held = await store.held(order.id)
+        if held is not None:
+            order = replace(order, uid=held["uid"], organizer=held["organizer"], attendee=held["attendee"])
+        waits = await store.held_mail(order.id)
+        if waits is not None:
+            order = replace(order, mail=waits.name)
+    if order.organizer is None and order.uid:
+        order = replace(order, organizer=await store.organizer_of(order.uid))
+    return order
 
 
 async def decide_order(context: Context, job: Job, order: Order) -> None:

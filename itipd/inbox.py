@@ -8,12 +8,14 @@ has readers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from itipd import log
+from itipd.commands import complete
 from itipd.config import Config
 from itipd.itip import rrule
 from itipd.mail.reading import Reading, read_mail
@@ -57,6 +59,8 @@ SIGNED = ("smtp", "lmtp", "http", "ingest")  # the doors behind which signatures
 PATIENCE = 5.0  # seconds after which a batch is not tried again
 AGAIN = 0.1  # seconds before the second try where the database was away, each time twice as long
 STALLED = 15.0  # seconds after which nobody waits for a batch, or behind it, any more: the database is too slow
+ENOUGH = 16  # messages that wait for no more company: what they share is little for each by then
+COMPANY = 0.012  # seconds that a batch waits at most for the mails that are being read
 LOOK = 0.02  # seconds between looks at the free space of the disk; each costs a few microseconds
 
 
@@ -83,6 +87,9 @@ class Inbox:
         self._queue: asyncio.Queue[tuple[Job, asyncio.Future[Receipt]] | None] = asyncio.Queue()
         self._worker: asyncio.Task[None] | None = None
         self._inside = 0  # mails that are being read or decided
+        self._reading = 0  # mails that are being read
+        self._late = 0  # of them, those for which a batch did not wait
+        self._together = asyncio.Event()
         self._looked, self._spare = 0.0, True
         self.stalled = False  # the database has held up a batch for so long that new messages are refused
 
@@ -107,7 +114,11 @@ class Inbox:
         try:
             if self.signatures is not None and mail.door in SIGNED:
                 mail = replace(mail, raw=await self.signatures.stamped(mail.raw))
-            reading = await self.read(mail)
+            self._reading += 1
+            try:
+                reading = await self.read(mail)
+            finally:
+                self._reading -= 1
             return await self.settle(mail, reading, started=started)
         finally:
             self._inside -= 1
@@ -154,33 +165,8 @@ class Inbox:
     async def command(self, order: Order, at: datetime | None = None) -> Receipt:
         """One order of the organizer; what it names but cannot be found gives a decision `error/not_found`."""
         await self._check(time.monotonic())
-        order = await self._complete(order)
+        order = await complete(self.store, order)
         return await self._put(Job(order, at or datetime.now(UTC)))
-
-    async def _complete(self, order: Order) -> Order:
-        """The order with everything by which a rebuilt database finds the same thing: organizer, attendee, R."""
-        if isinstance(order, Put):
-            return order
-        if isinstance(order, AcceptProposal | DeclineProposal) and order.id:
-            proposal = await self.store.proposal(order.id)
-            if proposal is not None:
-                order = replace(
-                    order,
-                    uid=proposal["uid"],
-                    organizer=proposal["organizer"],
-                    attendee=proposal["attendee"],
-                    instance=proposal["recurrence_id"] or "",
-                )
-        if isinstance(order, AcceptHeld | RejectHeld) and order.id:
-            held = await self.store.held(order.id)
-            if held is not None:
-                order = replace(order, uid=held["uid"], organizer=held["organizer"], attendee=held["attendee"])
-            waits = await self.store.held_mail(order.id)
-            if waits is not None:
-                order = replace(order, mail=waits.name)
-        if order.organizer is None and order.uid:
-            order = replace(order, organizer=await self.store.organizer_of(order.uid))
-        return order
 
     async def _put(self, job: Job) -> Receipt:
         if self._worker is None:
@@ -189,6 +175,8 @@ class Inbox:
             raise InboxFullError(f"the database has not answered for {STALLED:g} s")
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait((job, future))
+        if self._complete_with(self._queue.qsize() + 1):
+            self._together.set()
         return await future
 
     async def _work(self) -> None:
@@ -196,6 +184,7 @@ class Inbox:
         going = True
         while going:
             items = [await self._queue.get()]
+            await self._company()
             while len(items) < BATCH and not self._queue.empty():
                 items.append(self._queue.get_nowait())
             going = None not in items
@@ -208,6 +197,22 @@ class Inbox:
                     watch.cancel()
                     self.stalled = False
             del items, work  # a mail may be large, and the next may be long in coming
+
+    async def _company(self) -> None:
+        """Waits a moment for the mails that are being read now: what a commit costs is shared by all that are in it.
+
+        A mail alone has nobody to wait for, and whom a batch has waited for in vain no later one waits for.
+        """
+        if not self._complete_with(self._queue.qsize() + 1):
+            self._together.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(COMPANY):
+                    await self._together.wait()
+        self._late = self._reading
+
+    def _complete_with(self, messages: int) -> bool:
+        """Whether a batch of so many waits for nobody."""
+        return messages >= ENOUGH or self._reading <= self._late
 
     def _stall(self, work: list[tuple[Job, asyncio.Future[Receipt]]]) -> None:
         """One batch takes too long: whoever waits behind it is told so now, and new ones at once.

@@ -21,6 +21,7 @@ from itipd.config import Config
 from itipd.inbox import ATTEMPTS, AcceptHeld, Inbox, InboxFullError, Mail, Put, Receipt, Remind
 from itipd.itip.incoming import incoming
 from itipd.log import configure
+from itipd.mail.reading import Reading
 from itipd.mails import decide_mail
 from itipd.orders import Cancel, DeclineProposal, RejectHeld, pack, unpack
 from itipd.store import Conflict, Store, Want, gather
@@ -86,6 +87,44 @@ async def test_many_mails_share_a_commit(store: Store, monkeypatch: pytest.Monke
     ids = [receipt.id for receipt in found]
     assert ids == sorted(ids)
     assert len(set(ids)) == 16
+
+
+async def test_mails_that_are_being_read_share_a_commit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first mail that is read waits a moment for the others; for one that takes long only once, and not again."""
+    sizes: list[int] = []
+    process, hang = transaction.process, asyncio.Event()
+
+    async def counted(context: Context, jobs: list[transaction.Job]) -> None:
+        sizes.append(len(jobs))
+        await process(context, jobs)
+
+    async with running(store) as inbox:
+        await register(inbox, meetings=2, guests=8)
+        work = [mail(letter) for letter in letters(10, 2, 8, 0)]
+        read, turns = inbox.read, {one.raw: turn for turn, one in enumerate(work)}
+
+        async def slow(one: Mail) -> Reading:
+            if one is work[-1]:
+                await hang.wait()
+            for _ in range(20 * turns[one.raw]):
+                await asyncio.sleep(0)
+            return await read(one)
+
+        monkeypatch.setattr(inbox, "read", slow)
+        monkeypatch.setattr("itipd.inbox.process", counted)
+        monkeypatch.setattr("itipd.inbox.COMPANY", 60.0)
+        await asyncio.gather(*(inbox.submit(one) for one in work[:8]))
+        assert sizes == [8]
+        monkeypatch.setattr("itipd.inbox.COMPANY", 0.01)
+        late = asyncio.create_task(inbox.submit(work[9]))
+        await asyncio.sleep(0)
+        await inbox.submit(work[8])
+        monkeypatch.setattr("itipd.inbox.COMPANY", 60.0)
+        async with asyncio.timeout(30):
+            assert words(await inbox.submit(work[0])) == ["no_action/duplicate"]
+            hang.set()
+            assert words(await late) == ["updated/replied"]
+    assert sizes == [8, 1, 1, 1]
 
 
 async def test_one_bad_message_does_not_spoil_the_batch(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
