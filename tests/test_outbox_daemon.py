@@ -40,19 +40,22 @@ class World:
     async def put(self, *lines: str, start: str = "20361201T090000Z") -> None:
         await self.itipd("meeting", "put", "-", text=calendar(event("a@example.com", *lines, start=start)))
 
-    async def becomes(self, **states: str) -> list[dict[str, Any]]:
-        """Waits until each guest's last mail is in that state; what the command then says of all of them."""
+    async def becomes(self, least: int = 0, /, **states: str) -> list[dict[str, Any]]:
+        """Waits until each guest's last mail is in that state; what the command then says of all of them.
+
+        `least`: and each was tried so often, for what waits may not have been tried yet.
+        """
         give_up = time.monotonic() + PATIENCE
-        while (found := self.last()) != states:
+        while (found := self.last(least)) != states:
             assert time.monotonic() < give_up, found
             await asyncio.sleep(0.05)
         return await self.outbox()
 
-    def last(self) -> dict[str, str]:
+    def last(self, least: int = 0) -> dict[str, str]:
         """The state of each guest's last mail, read without any code of the daemon's: a command costs much more."""
         with closing(sqlite3.connect(self.folder / "itipd.db")) as connection:
-            query = "SELECT recipient, state FROM deliveries ORDER BY id"
-            return {recipient.partition("@")[0]: state for recipient, state in connection.execute(query)}
+            query = "SELECT recipient, state FROM deliveries WHERE attempts >= ? ORDER BY id"
+            return {recipient.partition("@")[0]: state for recipient, state in connection.execute(query, (least,))}
 
     def tries(self, recipient: str) -> int:
         return self.relay.commands.count(f"RCPT {recipient}")
@@ -112,7 +115,7 @@ async def test_release_and_flush(tmp_path: Path) -> None:
     found = Sink(faults={"BODY": [BUSY, BUSY]})
     async with running(tmp_path, found) as world:
         await world.put()
-        lines = await world.becomes(bob="waiting", carol="waiting")
+        lines = await world.becomes(1, bob="waiting", carol="waiting")
         await world.itipd("outbox", "hold", str(lines[0]["id"]))
         await world.itipd("outbox", "flush")
         first, second = (line["to"][0].partition("@")[0] for line in lines)
