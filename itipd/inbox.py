@@ -59,7 +59,7 @@ SIGNED = ("smtp", "lmtp", "http", "ingest")  # the doors behind which signatures
 PATIENCE = 5.0  # seconds after which a batch is not tried again
 AGAIN = 0.1  # seconds before the second try where the database was away, each time twice as long
 STALLED = 15.0  # seconds after which nobody waits for a batch, or behind it, any more: the database is too slow
-ENOUGH = 16  # messages that wait for no more company: what they share is little for each by then
+ENOUGH = 8  # messages that wait for no more company: the next ones are better read while these are committed
 COMPANY = 0.012  # seconds that a batch waits at most for the mails that are being read
 LOOK = 0.02  # seconds between looks at the free space of the disk; each costs a few microseconds
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from itipd import cores
 from itipd.itip.model import Fault
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.mail.reading import Reading, ReadSettings, faulty
@@ -183,6 +184,7 @@ class Readers:
         ours.setblocking(False)
         with theirs:
             reader = Link(popen(self._command, theirs), self._answered, self._lost)
+        cores.freed(reader.process.pid)
         self._alive.add(reader)
         try:
             await self.loop.connect_accepted_socket(lambda: reader, ours)

@@ -57,7 +57,7 @@ ROOMS = (
     ("log",),
     ("orders",),
     ("calfile",),
-    ("memory",),
+    ("memory", "cores"),
     ("config_load",),
     ("config",),
     ("config_values",),

@@ -94,6 +94,21 @@ def test_doors_that_are_off_unix_and_ipv6(daemon: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "lmtp.sock").exists()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc who is whose child")
+def test_its_threads_share_a_core_and_its_readers_have_all(daemon: Any) -> None:
+    """What holds one lock in turns runs on one core; what reads mail is kept from none."""
+    allowed = os.sched_getaffinity(0)
+    one = daemon(*ANY)
+    tasks = Path(f"/proc/{one.process.pid}/task")
+    threads = [int(thread.name) for thread in tasks.iterdir()]
+    assert len(threads) > 1
+    assert len({frozenset(os.sched_getaffinity(thread)) for thread in threads}) == 1
+    assert len(os.sched_getaffinity(one.process.pid)) == 1
+    readers = [int(pid) for thread in tasks.iterdir() for pid in (thread / "children").read_text().split()]
+    assert readers
+    assert {frozenset(os.sched_getaffinity(reader)) for reader in readers} == {frozenset(allowed)}
+
+
 def test_second_signal_changes_nothing(daemon: Any) -> None:
     """SIGTERM and SIGINT, several times: it drains once and ends with 0."""
     code, _, err = daemon(*ANY).end(signal.SIGTERM, signal.SIGINT, signal.SIGTERM)

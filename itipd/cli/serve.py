@@ -74,8 +74,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(config: Config, share: Share | None) -> None:
     """One daemon, from its start to its end; `share`: what it has where there are several."""
+    from itipd import cores
     from itipd.memory import give_back, settle
 
+    cores.together()  # before any thread is started
     give_back()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
