@@ -65,7 +65,7 @@ def _numbers(copies: Copies, commits: bool) -> range:
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No pauses between the tries, and nothing in the log."""
-    monkeypatch.setattr("itipd.inbox.AGAIN", 0.0)
+    monkeypatch.setattr("itipd.batches.AGAIN", 0.0)
     monkeypatch.setattr("itipd.settling.AGAIN", (0.0, 0.0, 0.0))
     configure(level="error", stream=io.StringIO())
     yield

@@ -41,6 +41,7 @@ ROOMS = (
     ("replay",),
     ("scheduler",),
     ("inbox",),
+    ("batches",),
     ("transaction",),
     ("commands",),
     ("mails",),

@@ -15,10 +15,11 @@ import pytest
 import structlog
 
 from itipd import transaction
+from itipd.batches import ATTEMPTS
 from itipd.benchmark.mails import ORGANIZER, Letter, calendar, guest, letters, uid
 from itipd.carrying import Context
 from itipd.config import Config
-from itipd.inbox import ATTEMPTS, AcceptHeld, Inbox, InboxFullError, Mail, Put, Receipt, Remind
+from itipd.inbox import AcceptHeld, Inbox, InboxFullError, Mail, Put, Receipt, Remind
 from itipd.itip.incoming import incoming
 from itipd.log import configure
 from itipd.mail.reading import Reading
@@ -77,7 +78,7 @@ async def test_many_mails_share_a_commit(store: Store, monkeypatch: pytest.Monke
         sizes.append(len(jobs))
         await process(context, jobs)
 
-    monkeypatch.setattr("itipd.inbox.process", counted)
+    monkeypatch.setattr("itipd.batches.process", counted)
     async with running(store) as inbox:
         await register(inbox, meetings=2, guests=8)
         sizes.clear()
@@ -111,20 +112,54 @@ async def test_mails_that_are_being_read_share_a_commit(store: Store, monkeypatc
             return await read(one)
 
         monkeypatch.setattr(inbox, "read", slow)
-        monkeypatch.setattr("itipd.inbox.process", counted)
-        monkeypatch.setattr("itipd.inbox.COMPANY", 60.0)
+        monkeypatch.setattr("itipd.batches.process", counted)
+        monkeypatch.setattr("itipd.batches.ENOUGH", 9)
+        monkeypatch.setattr("itipd.batches.COMPANY", 60.0)
         await asyncio.gather(*(inbox.submit(one) for one in work[:8]))
         assert sizes == [8]
-        monkeypatch.setattr("itipd.inbox.COMPANY", 0.01)
+        monkeypatch.setattr("itipd.batches.COMPANY", 0.01)
         late = asyncio.create_task(inbox.submit(work[9]))
         await asyncio.sleep(0)
         await inbox.submit(work[8])
-        monkeypatch.setattr("itipd.inbox.COMPANY", 60.0)
+        monkeypatch.setattr("itipd.batches.COMPANY", 60.0)
         async with asyncio.timeout(30):
             assert words(await inbox.submit(work[0])) == ["no_action/duplicate"]
             hang.set()
             assert words(await late) == ["updated/replied"]
     assert sizes == [8, 1, 1, 1]
+
+
+async def test_the_next_batch_takes_what_waits_when_its_turn_comes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is committed, one stands in line; what comes before it begins still shares its commit."""
+    sizes: list[int] = []
+    process, begun, go = transaction.process, asyncio.Event(), asyncio.Event()
+
+    async def held_up(context: Context, jobs: list[transaction.Job]) -> None:
+        sizes.append(len(jobs))
+
+        async def wait() -> None:
+            begun.set()
+            await go.wait()
+
+        await context.batch.outside(wait())
+        await process(context, jobs)
+
+    async with running(store) as inbox:
+        await register(inbox)
+        work = [mail(letter) for letter in letters(4, 1, 4, 0)]
+        monkeypatch.setattr("itipd.batches.process", held_up)
+        waiting = [asyncio.ensure_future(inbox.submit(work[0]))]
+        await begun.wait()
+        for one in work[1:]:
+            waiting.append(asyncio.ensure_future(inbox.submit(one)))
+            for _ in range(50):  # each has come as far as it can
+                await asyncio.sleep(0)
+        assert not any(one.done() for one in waiting)
+        go.set()
+        assert {words(await one)[0] for one in waiting} == {"updated/replied"}
+    assert sizes == [1, 3]
 
 
 async def test_one_bad_message_does_not_spoil_the_batch(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +195,7 @@ async def test_a_conflict_is_tried_again(store: Store, monkeypatch: pytest.Monke
 
     async with running(store) as inbox:
         await register(inbox)
-        monkeypatch.setattr("itipd.inbox.process", contended)
+        monkeypatch.setattr("itipd.batches.process", contended)
         (letter, other) = letters(2, 1, 4, 0)
         assert words(await inbox.submit(mail(letter))) == ["updated/replied"]
         failures[0] = ATTEMPTS
@@ -261,7 +296,7 @@ async def hanging(holder: Store, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     with monkeypatch.context() as patience:
         async with holder.database.writing() as transaction:
             await transaction.run(partial(gather.lock, wanted=wanted))
-            patience.setattr("itipd.inbox.STALLED", 0.05)
+            patience.setattr("itipd.batches.STALLED", 0.05)
             yield
 
 

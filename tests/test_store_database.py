@@ -23,7 +23,7 @@ from itipd.itip.model import Attendee, Decision, Event, Meeting, PutAttendee, Pu
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.store import Conflict, Entry, NewDelivery, OutcomeRow, Sending, Store, StoreError, Want, gather, migrations
 from itipd.store.schema import metadata
-from itipd.store.sqlite import CHECKPOINT_PAGES
+from itipd.store.sqlite_connect import CHECKPOINT_PAGES
 from itipd.store.types import EARLIEST, INT32, LATEST, bounded
 from tests.store_help import BOB, NOW, WE, answer, guest, mail, register, sending, watched, whole
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event
@@ -22,14 +20,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from itipd.store.database import Transaction, Work, prepare, translated
-from itipd.store.prepared import cursor
 from itipd.store.room import full
+from itipd.store.sqlite_connect import BUSY_SECONDS, begin, begin_immediate, make, pragmas, query_only
 from itipd.store.values import NoSpaceError, StoreError
 
 T = TypeVar("T")
 
-BUSY_SECONDS = 10.0
-CHECKPOINT_PAGES = 20_000  # 1,000, the default, makes p99 of random replies ten times as long (speed.md)
 READERS = 2
 _WRITING = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_TRUNCATE)
 
@@ -44,10 +40,12 @@ class Sqlite:
             URL.create("sqlite", database=path),
             connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
         )
-        event.listen(self._engine, "connect", _pragmas)
-        event.listen(self._engine, "begin", _begin_immediate)
+        event.listen(self._engine, "connect", pragmas)
+        event.listen(self._engine, "begin", begin_immediate)
         self._kept: Connection | None = None  # the writer's: to take one from the pool costs as much as a reply
         self._one = asyncio.Lock()
+        self._wholes = 0  # that hold it together
+        self._others = 0  # that wait for it
         self._closed = False
         self._writer = ThreadPoolExecutor(1, "itipd-store-writer")
         self._reading = create_async_engine(
@@ -56,8 +54,8 @@ class Sqlite:
             pool_size=READERS,
             max_overflow=0,
         )
-        event.listen(self._reading.sync_engine, "connect", _query_only)
-        event.listen(self._reading.sync_engine, "begin", _begin)
+        event.listen(self._reading.sync_engine, "connect", query_only)
+        event.listen(self._reading.sync_engine, "begin", begin)
 
     @classmethod
     async def open(cls, url: str, parsed: URL) -> Sqlite:
@@ -65,7 +63,7 @@ class Sqlite:
         path = parsed.database
         if not path or path == ":memory:":
             raise StoreError(f"database: found {url!r}, expected sqlite:///FILE")
-        _make(path)
+        make(path)
         self = cls(url, path)
         try:
             async with self.writing() as transaction:
@@ -78,7 +76,7 @@ class Sqlite:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Transaction]:
         """BEGIN IMMEDIATE at the first step; waits for the writer of this process, then for those of others."""
-        async with self._one:
+        async with self._alone():
             transaction = _Transaction(self._connect, self._writer)
             try:
                 yield transaction
@@ -89,7 +87,10 @@ class Sqlite:
                     await asyncio.shield(asyncio.wrap_future(done))
 
     async def whole(self, work: Callable[[Transaction], Coroutine[Any, Any, T]]) -> T:
-        """In the writer's thread from BEGIN to COMMIT: one change of threads, and none while the file is locked."""
+        """In the writer's thread from BEGIN to COMMIT: one change of threads, and none while the file is locked.
+
+        Those that are asked for meanwhile stand in line there: the next begins at once, whatever the event loop is at.
+        """
         loop = asyncio.get_running_loop()
 
         def run() -> T:
@@ -99,8 +100,27 @@ class Sqlite:
             finally:
                 transaction.close()
 
-        async with self._one:
+        if not self._wholes or self._others:  # whoever waits for its turn among them gets it
+            await self._one.acquire()
+        self._wholes += 1
+        try:
             return await loop.run_in_executor(self._writer, run)
+        finally:
+            self._wholes -= 1
+            if not self._wholes:
+                self._one.release()
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        self._others += 1
+        try:
+            await self._one.acquire()
+        finally:
+            self._others -= 1
+        try:
+            yield
+        finally:
+            self._one.release()
 
     async def read(self, work: Work[T]) -> T:
         """In one of the readers' connections, which can write nothing."""
@@ -138,7 +158,7 @@ class Sqlite:
             with closing(self._engine.raw_connection()) as connection:
                 connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-        async with self._one:
+        async with self._alone():
             try:
                 await asyncio.get_running_loop().run_in_executor(self._writer, work)
             except (sqlite3.Error, DBAPIError) as error:  # there is not even room for that
@@ -146,7 +166,7 @@ class Sqlite:
 
     async def close(self) -> None:
         """Waits for the transaction that is running."""
-        async with self._one:
+        async with self._alone():
             if self._closed:
                 return
             self._closed = True
@@ -241,52 +261,3 @@ def driven(work: Coroutine[Any, Any, T]) -> T:
         return found
     work.close()
     raise RuntimeError("waited for the event loop inside a transaction: use Batch.outside")
-
-
-def _make(path: str) -> None:
-    """An empty file that only its owner reads: it will hold mail. SQLite gives its WAL the same mode."""
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    except FileNotFoundError:
-        raise StoreError(f"database: the folder {Path(path).parent} does not exist; make it first") from None
-    except OSError as error:
-        raise StoreError(f"database: {path} cannot be opened for writing: {error.strerror}") from error
-
-
-def _pragmas(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL")
-            break
-        except sqlite3.OperationalError as error:
-            # Two processes make the same file: SQLite does not wait here by itself.
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-    for pragma in (
-        "synchronous = FULL",
-        "foreign_keys = ON",
-        f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
-        "cache_size = -16384",
-        "temp_store = MEMORY",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _query_only(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA query_only = ON")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    # The driver begins by itself only at the first write, which is too late: two would decide on one state.
-    with cursor(connection, "BEGIN IMMEDIATE") as run:
-        run.execute("BEGIN IMMEDIATE")
