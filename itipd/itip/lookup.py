@@ -28,13 +28,21 @@ def zones(text: str) -> Mapping[str, Component]:
     return timezones.zones_from_text(text) if text else {}
 
 
-@lru_cache(maxsize=256)
-def _found(master: Event, own: str, rid: Moment, _steps: int) -> str | None:
-    """`recurrence.find`: a message asks twice, and everybody who answers an instance asks the same.
+_Asked = tuple[Event, str, Moment, int]
+_answers: dict[int, tuple[_Asked, str | None]] = {}  # by the series that was asked last; a message asks twice
 
-    What was found in so many steps is no answer where fewer are allowed.
-    """
-    return recurrence.find(master, zones(own), rid)
+
+def _found(master: Event, own: str, rid: Moment, steps: int) -> str | None:
+    """`recurrence.find`, remembered. What was found in so many steps is no answer where fewer are allowed."""
+    asked = (master, own, rid, steps)
+    kept, answer = _answers.get(id(master), (None, None))
+    if kept is not None and kept[0] is master and kept[1:] == asked[1:]:
+        return answer
+    answer = recurrence.find(master, zones(own), rid)
+    if len(_answers) >= 256:
+        _answers.clear()
+    _answers[id(master)] = (asked, answer)
+    return answer
 
 
 def locate(meeting: Meeting, rid: Moment | None) -> str | None:

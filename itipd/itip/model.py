@@ -38,10 +38,8 @@ class Moment:
     def rid(self) -> str:
         """The recurrence id of the interface: `20261208T090000Z`, floating `20261208T090000`, `20261208`."""
         if self.is_date:
-            return self.local.strftime("%Y%m%d")
-        if self.utc is not None:
-            return self.utc.strftime("%Y%m%dT%H%M%SZ")
-        return self.local.strftime("%Y%m%dT%H%M%S")
+            return _basic(self.local)[:8]
+        return _basic(self.local) if self.utc is None else _basic(self.utc) + "Z"
 
     @property
     def iso(self) -> str:
@@ -63,8 +61,7 @@ class Moment:
     def encode(self) -> str:
         """A text that `decode` reads back: local, utc and kind."""
         kind = "D" if self.is_date else "U" if self.utc is not None else "F"
-        utc = self.utc.strftime("%Y%m%dT%H%M%S") if self.utc is not None else ""
-        return f"{kind}{self.local.strftime('%Y%m%dT%H%M%S')}{utc}"
+        return f"{kind}{_basic(self.local)}{_basic(self.utc) if self.utc is not None else ''}"
 
     @classmethod
     def decode(cls, text: str) -> Moment:
@@ -72,6 +69,11 @@ class Moment:
         local = _naive(text[1:16])
         utc = _naive(text[16:31]).replace(tzinfo=UTC) if text[0] == "U" else None
         return cls(local, utc, text[0] == "D")
+
+
+def _basic(moment: datetime) -> str:
+    # 20261208T090000; strftime costs five times as much.
+    return moment.isoformat()[:19].replace("-", "").replace(":", "")
 
 
 def _naive(text: str) -> datetime:

@@ -67,7 +67,7 @@ class _Series:
 
     def contains(self, local: datetime) -> bool:
         """Whether there is an instance at this wall clock time."""
-        instant = self.moment(local).utc
+        instant = self.moment(local).utc if self.event.rdates else None
         return (
             local == self.start
             or any(self._same(rdate, local, instant) for rdate in self.event.rdates)
