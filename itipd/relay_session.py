@@ -81,9 +81,11 @@ class Session:
 async def connect(config: Relay, context: ssl.SSLContext, seconds: float) -> Session:
     """A session after EHLO, STARTTLS and AUTH; `seconds` for each step. Raises RelayError."""
     client = await _connect(config, context, seconds)
-    transport = client.transport
-    piped = client.supports_extension("pipelining") and isinstance(transport, asyncio.Transport)
-    return Session(client, Pipe(cast(asyncio.Transport, transport)) if piped else None, seconds)
+    # uvloop's transports are none of asyncio's by name.
+    transport = cast(asyncio.Transport | None, client.transport)
+    if transport is None or not client.supports_extension("pipelining"):
+        return Session(client, None, seconds)
+    return Session(client, Pipe(transport), seconds)
 
 
 async def _connect(config: Relay, context: ssl.SSLContext, seconds: float) -> aiosmtplib.SMTP:

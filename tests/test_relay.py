@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trustme
+import uvloop
 
 from itipd import relay
 from itipd.config import Relay
@@ -445,9 +446,8 @@ class _Strange(asyncio.Protocol):
         self.heard: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.write(self.answers.pop(0))
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by name
+        self.transport.write(self.answers.pop(0))
 
     def data_received(self, data: bytes) -> None:
         self.heard.append(data)
@@ -484,3 +484,24 @@ async def test_strange_answers_to_a_pipeline(answers: tuple[bytes, ...], state: 
     (one,) = relays
     assert any(piece.startswith(last) for piece in one.heard)
     assert not any(b"Subject" in piece for piece in one.heard)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_pipelined_on_every_loop(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """What can be said at once is said at once, whichever event loop the daemon has."""
+    heard: list[bytes] = []
+
+    async def main() -> None:
+        one = _Strange(b"250 OK\r\n250 OK\r\n354 go on\r\n", b"250 taken\r\n")
+        one.heard = heard
+        server = await asyncio.get_running_loop().create_server(lambda: one, "127.0.0.1", 0)
+        client = Smtp(Relay(host="127.0.0.1", port=server.sockets[0].getsockname()[1], tls="off"), timeout=1.0)
+        assert (await client.deliver(envelope())).state == "sent"
+        await client.close()
+        server.close()
+        await server.wait_closed()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
+    assert [piece.split()[0] for piece in heard] == [b"EHLO", b"MAIL", b"From:", b"QUIT"]
+    assert heard[1].endswith(b"DATA\r\n")
