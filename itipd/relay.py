@@ -10,6 +10,7 @@ import asyncio
 import os
 import ssl
 import time
+from collections import deque
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,9 @@ from itipd.relay_session import Envelope, RelayError, Session, Verdict, connect,
 
 CONNECTIONS = 4
 """So many connections to the relay at most."""
+
+AT_ONCE = 3 * CONNECTIONS
+"""So many mails keep them busy: one is being taken, one follows in the same connection, one waits to do so."""
 
 IDLE = 30.0
 """A connection that nobody needed for so many seconds is closed."""
@@ -93,8 +97,8 @@ class Smtp:
         self.timeout = timeout
         self.data_timeout = data_timeout
         self._idle: list[tuple[Session, float]] = []  # the last used last, with the time of its last use
-        self._used = 0  # connections that carry a mail at this moment
-        self._released = asyncio.Condition()
+        self._used: list[Session] = []  # those that carry mails at this moment
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._connecting = asyncio.Lock()
         self._failed_at, self._failure = -1.0, ""  # the last connection that was not made
         self._context: ssl.SSLContext | None = None
@@ -109,7 +113,7 @@ class Smtp:
                 client.close()  # in the middle of a transaction: nobody else may use it
                 raise
             finally:
-                await self._release(client)
+                self._release(client)
             if verdict is not None:
                 return verdict
 
@@ -137,35 +141,67 @@ class Smtp:
             while self._idle:
                 client, _ = self._idle.pop()
                 if client.is_connected:
-                    self._used += 1
-                    return client, True
-            # One at a time: who waited for a connection that failed has the same answer, and does not ask again.
-            async with self._connecting:
-                if self._idle:
-                    continue
-                if self._failed_at < asked:
-                    try:
-                        client = await self._connect()
-                    except RelayError as error:
-                        self._failed_at, self._failure = clock(), str(error)
-                    else:
-                        self._used += 1
-                        return client, False
-                if not self._used:
-                    raise RelayError(self._failure)
+                    return self._use(client), True
+            if len(self._used) < CONNECTIONS:
+                # One at a time: who waited for a connection that failed has the same answer, and does not ask again.
+                async with self._connecting:
+                    if self._idle or len(self._used) >= CONNECTIONS:
+                        continue
+                    if self._failed_at < asked:
+                        try:
+                            return self._use(await self._connect()), False
+                        except RelayError as error:
+                            self._failed_at, self._failure = clock(), str(error)
+                    if not self._used:
+                        self._wake(len(self._waiting))
+                        raise RelayError(self._failure)
+            for client in self._used:
+                if client.pipe is not None and client.pipe.room:
+                    return self._use(client), True
             # Some relays allow few connections at a time: then this mail waits for one that is in use.
-            async with self._released:
-                await self._released.wait_for(lambda: self._idle or not self._used)
+            await self._released()
             asked = clock()
+
+    async def _released(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():
+                self._wake()  # what it was woken for is another's
+            raise
+
+    def _wake(self, count: int = 1) -> None:
+        """The longest waiting ones look again."""
+        while count and self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                count -= 1
+
+    def _room(self) -> None:
+        if len(self._used) >= CONNECTIONS:  # else the next one has a connection to itself
+            self._wake()
 
     async def _connect(self) -> Session:
         if self._context is None:
             self._context = await tls_context(self.config)
-        return await connect(self.config, self._context, self.timeout)
+        session = await connect(self.config, self._context, self.timeout)
+        if session.pipe is not None:
+            session.pipe.on_room = self._room
+        return session
 
-    async def _release(self, client: Session) -> None:
-        self._used -= 1
-        if client.is_connected:
-            self._idle.append((client, asyncio.get_running_loop().time()))
-        async with self._released:
-            self._released.notify_all()
+    def _use(self, client: Session) -> Session:
+        if not client.mails:
+            self._used.append(client)
+        client.mails += 1
+        return client
+
+    def _release(self, client: Session) -> None:
+        client.mails -= 1
+        if not client.mails:
+            self._used.remove(client)
+            if client.is_connected:
+                self._idle.append((client, asyncio.get_running_loop().time()))
+        self._wake()

@@ -18,7 +18,7 @@ import aiosmtplib
 
 from itipd.config import Relay
 from itipd.itip.model import clean
-from itipd.relay_pipe import Pipe, Refused
+from itipd.relay_pipe import Mail, Pipe, Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,13 @@ async def tls_context(config: Relay) -> ssl.SSLContext:
     return context
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
     """An open session; `pipe` where the relay offers PIPELINING: then everything is said through it."""
 
     client: aiosmtplib.SMTP
     pipe: Pipe | None
-    seconds: float  # for each command
+    mails: int = 0  # on their way in it
 
     @property
     def is_connected(self) -> bool:
@@ -84,8 +84,8 @@ async def connect(config: Relay, context: ssl.SSLContext, seconds: float) -> Ses
     # uvloop's transports are none of asyncio's by name.
     transport = cast(asyncio.Transport | None, client.transport)
     if transport is None or not client.supports_extension("pipelining"):
-        return Session(client, None, seconds)
-    return Session(client, Pipe(transport), seconds)
+        return Session(client, None)
+    return Session(client, Pipe(transport, seconds))
 
 
 async def _connect(config: Relay, context: ssl.SSLContext, seconds: float) -> aiosmtplib.SMTP:
@@ -115,17 +115,13 @@ async def transaction(session: Session, envelope: Envelope, kept: bool, seconds:
     options = ["SMTPUTF8", "BODY=8BITMIME"] if utf8 else []
     if client.supports_extension("size"):
         options.append(f"SIZE={len(envelope.raw)}")  # RFC 1870 §5
-    progress = session.pipe or _Progress()
+    if session.pipe is not None:
+        progress: Mail | _Progress = Mail(envelope.sender, envelope.recipient, options, envelope.raw, seconds)
+    else:
+        progress = _Progress()
     try:
-        if session.pipe is not None:
-            message = await session.pipe.send(
-                envelope.sender,
-                envelope.recipient,
-                options,
-                envelope.raw,
-                seconds=session.seconds,
-                data_seconds=seconds,
-            )
+        if session.pipe is not None and isinstance(progress, Mail):
+            message = await session.pipe.send(progress)
         else:
             message = await _one_by_one(client, envelope, options, "utf-8" if utf8 else "ascii", seconds, progress)
     except aiosmtplib.SMTPResponseException as error:
@@ -138,7 +134,8 @@ async def transaction(session: Session, envelope: Envelope, kept: bool, seconds:
         await _reset(session)
         return judge(stage, error.code, error.message)
     except (aiosmtplib.SMTPException, OSError) as error:
-        session.close()
+        if session.pipe is None:  # else it has ended by itself, or another mail is in it
+            session.close()
         if progress.stage == "MAIL" and kept and isinstance(error, ConnectionError):
             return None
         # After DATA nobody knows whether the relay has it: the same bytes with the same Message-ID go again.
@@ -157,7 +154,7 @@ async def _one_by_one(
     options: list[str],
     encoding: str,
     seconds: float,
-    progress: Pipe | _Progress,
+    progress: Mail | _Progress,
 ) -> str:
     await client.mail(envelope.sender, options=options, encoding=encoding)
     progress.stage = "RCPT"
@@ -170,7 +167,7 @@ async def leave(session: Session) -> None:
     """QUIT, and close."""
     try:
         if session.pipe is not None:
-            await session.pipe.command("QUIT", 2)
+            await session.pipe.quit(2)
         else:
             await session.client.quit(timeout=2)
     except (aiosmtplib.SMTPException, OSError):
@@ -271,11 +268,10 @@ def _own_name(client: aiosmtplib.SMTP) -> str:
 
 
 async def _reset(session: Session) -> None:
+    if session.pipe is not None:
+        return  # it does that by itself, and other mails may be in it
     try:
-        if session.pipe is not None:
-            await session.pipe.command("RSET", session.seconds)
-        else:
-            await session.client.rset()
+        await session.client.rset()
     except (aiosmtplib.SMTPException, OSError):
         session.close()  # the verdict stands; only the connection is lost
 

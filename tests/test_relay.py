@@ -14,7 +14,7 @@ import pytest
 import trustme
 import uvloop
 
-from itipd import relay
+from itipd import relay, relay_pipe
 from itipd.config import Relay
 from itipd.relay import Folder, Smtp, way
 from itipd.relay_session import Envelope, RelayError, judge
@@ -240,6 +240,45 @@ async def test_address_beyond_ascii() -> None:
         assert (await client.deliver(envelope())).state == "sent"
 
 
+async def test_each_has_its_own_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mails that follow each other in one connection get each its own verdict, whatever became of those before."""
+    monkeypatch.setattr(relay, "CONNECTIONS", 1)
+    bad = {f"g{n}@example.org": f"55{n} 5.1.{n} no" for n in (1, 2, 5)}
+    async with sink(Sink({"BODY": [TEMPORARY]}, refused=bad)) as found, smtp(found) as client:
+        verdicts = await asyncio.gather(*(client.deliver(envelope(f"g{n}@example.org")) for n in range(8)))
+    assert [verdict.code for verdict in verdicts] == [
+        *("4.3.2", "5.1.1", "5.1.2", "2.6.0", "2.6.0", "5.1.5", "2.6.0", "2.6.0")
+    ]
+    assert sorted(taken.recipient for taken in found.taken) == [f"g{n}@example.org" for n in (3, 4, 6, 7)]
+    assert found.connections == 1
+
+
+async def test_connection_lost_between_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mail behind the one whose connection is lost was not given away: it leaves by another connection, once."""
+    monkeypatch.setattr(relay, "CONNECTIONS", 1)
+    async with sink(Sink({"BODY": [DROP]})) as found, smtp(found) as client:
+        verdicts = await asyncio.gather(*(client.deliver(envelope(f"g{n}@example.org")) for n in range(3)))
+    assert [(verdict.state, verdict.code) for verdict in verdicts] == [("later", "4.4.2"), *[("sent", "2.6.0")] * 2]
+    assert sorted(taken.recipient for taken in found.taken) == ["g1@example.org", "g2@example.org"]
+    assert len(found.seen) == 3
+
+
+async def test_held_up_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mail behind one that the relay thinks about for long leaves by another connection, and that one goes on."""
+    monkeypatch.setattr(relay, "CONNECTIONS", 2)
+    monkeypatch.setattr(relay_pipe, "HELD_UP", 0.05)
+    async with sink(Sink({"BODY": [HANG]}, delay=0.2)) as found, smtp(found, patience=20.0) as client:
+        slow = asyncio.create_task(client.deliver(envelope("slow@example.org")))
+        while not found.seen:  # noqa: ASYNC110 - a list
+            await asyncio.sleep(0.01)
+        others = [client.deliver(envelope(f"g{n}@example.org")) for n in range(3)]
+        assert [verdict.state for verdict in await asyncio.gather(*others)] == ["sent"] * 3
+        assert not slow.done()
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+    assert sorted(taken.recipient for taken in found.taken) == [f"g{n}@example.org" for n in range(3)]
+
+
 JUDGED = [
     ("RCPT", 550, "5.2.1 mailbox disabled", "failed", "5.2.1"),
     ("RCPT", 550, "no such user", "failed", "5.1.1"),
@@ -436,6 +475,45 @@ def test_way(tmp_path: Path) -> None:
     assert isinstance(way(Relay(host="relay.example.net")), Smtp)
     assert isinstance(way(Relay(directory=tmp_path)), Folder)
     assert way(Relay()) is None
+
+
+class _Counting(asyncio.Protocol):
+    """A relay that offers PIPELINING, takes everything and keeps what it read at once."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self.words = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.write(b"220 x\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        self.heard.append(data)
+        for line in data.splitlines():
+            if self.words:
+                self.words = line != b"."
+                answer = b"" if self.words else b"250 taken\r\n"
+            else:
+                self.words = line == b"DATA"
+                answer = b"354 go on\r\n" if self.words else b"250 OK\r\n"
+                answer = b"250-x\r\n250 PIPELINING\r\n" if line.startswith(b"EHLO") else answer
+            self.transport.write(answer)
+
+
+async def test_words_and_the_next_mail_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for a connection is announced in it with the words of the mail before: one write for each mail."""
+    monkeypatch.setattr(relay, "CONNECTIONS", 1)
+    one = _Counting()
+    server = await asyncio.get_running_loop().create_server(lambda: one, "127.0.0.1", 0)
+    client = Smtp(Relay(host="127.0.0.1", port=server.sockets[0].getsockname()[1], tls="off"))
+    verdicts = await asyncio.gather(*(client.deliver(envelope(f"g{n}@example.org")) for n in range(5)))
+    await client.close()
+    server.close()
+    await server.wait_closed()
+    assert [verdict.state for verdict in verdicts] == ["sent"] * 5
+    assert len(one.heard) == len(("EHLO", "MAIL", *verdicts, "QUIT"))
+    assert sum(b"\r\n.\r\nMAIL FROM:" in piece for piece in one.heard) == 4
 
 
 class _Strange(asyncio.Protocol):
