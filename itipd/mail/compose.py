@@ -17,15 +17,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from base64 import b32encode, encodebytes
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
+from operator import attrgetter
+from typing import Any
 
 from itipd.itip import contentlines
 from itipd.mail import languages, sentences, texts
 from itipd.mail.header_lines import header, mailbox, unstructured
+from itipd.mail.parts import base32, base64_lines, part
 from itipd.mail.reply_token import with_organizer
 
 
@@ -74,6 +76,10 @@ _MESSAGE_ID = re.compile(r"<[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+>")
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,3}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
+_COMMON = attrgetter(
+    *("organizer", "organizer_name", "method", "rid", "reason", "summary", "calendar", "created_at", "language"),
+    "comment",
+)
 _LIMITS = contentlines.Limits(size=64 << 20, lines=2_000_000, components=200_000)
 """Our own calendars may be as large as the organizer's meeting is."""
 
@@ -96,7 +102,7 @@ def message_id(
     # The unit separator keeps ("a", "bc") and ("ab", "c") apart; no cleaned value contains it.
     parts = (organizer, uid, rid, method, str(sequence), recipient, created_at.isoformat(), cause)
     digest = hashlib.sha256("\x1f".join(parts).encode("utf-8", "backslashreplace")).digest()
-    return f"<{_base32(digest)}@{_domain(organizer)}>"
+    return f"<{base32(digest)}@{_domain(organizer)}>"
 
 
 def is_ours(message_id: str, organizer: str) -> bool:
@@ -114,7 +120,7 @@ def token(secret: bytes, message_id: str) -> str:
 
     Relays may change the case of a local part, so the alphabet does not depend on it.
     """
-    return _base32(hmac.digest(secret, b"return path\x1f" + message_id.encode(), "sha256"))
+    return base32(hmac.digest(secret, b"return path\x1f" + message_id.encode(), "sha256"))
 
 
 def return_path(organizer: str, token: str) -> str:
@@ -137,8 +143,8 @@ def compose(outgoing: Outgoing) -> bytes:
     if outgoing.reply_to is not None:
         calendar = with_organizer(calendar, outgoing.reply_to)
     # What people read does not name the guests: it is the same for everybody who gets the same calendar but for them.
-    content = _content(replace(outgoing, recipient="", message_id="", line=None, reply_to=None))
-    encoded = content.calendar if calendar is outgoing.calendar else _base64(calendar)
+    content = _content(_COMMON(outgoing))
+    encoded = content.calendar if calendar is outgoing.calendar else base64_lines(calendar)
     outer, inner = _boundaries(outgoing, calendar)
     headers = [
         header("From", mailbox(content.name, outgoing.reply_to or outgoing.organizer)),  # RFC 6047 §2.3
@@ -163,10 +169,10 @@ def compose(outgoing: Outgoing) -> bytes:
             f"--{inner}\r\n",
             content.html,
             f"--{inner}\r\n",
-            _part(f"text/calendar; charset=utf-8; method={outgoing.method}", encoded),
+            part(f"text/calendar; charset=utf-8; method={outgoing.method}", encoded),  # RFC 6047 §2.5: in base64
             f"--{inner}--\r\n\r\n--{outer}\r\n",
             # Not text/calendar a second time: Outlook would show two meetings.
-            _part('application/ics; name="invite.ics"', encoded, 'attachment; filename="invite.ics"'),
+            part('application/ics; name="invite.ics"', encoded, 'attachment; filename="invite.ics"'),
             f"--{outer}--\r\n",
         ]
     ).encode()
@@ -186,32 +192,31 @@ class _Content:
 
 
 @lru_cache(maxsize=4)  # one calendar goes to many recipients, one after the other
-def _content(outgoing: Outgoing) -> _Content:
-    language = languages.language(outgoing.language)
+def _content(common: tuple[Any, ...]) -> _Content:
+    address, name, method, rid, reason, title, calendar, created_at, tag, comment = common
+    language = languages.language(tag)
     translate = language.translate
-    method, facts = _read(outgoing.calendar, language)
-    if method != outgoing.method:
+    found, facts = _read(calendar, language)
+    if found != method:
         # RFC 6047 §2.4: the parameter MUST be the METHOD of the calendar.
-        raise ComposeError(f"calendar: found METHOD {method!r:.40}, expected {outgoing.method}; render it again")
-    words = sentences.words(
-        outgoing.method, outgoing.reason, outgoing.rid, cancelled=facts.cancelled, task=facts.task, free=facts.free
-    )
-    name = texts.one_line(outgoing.organizer_name, 128)
-    organizer = f"{name} <{outgoing.organizer}>" if name else outgoing.organizer
-    summary = facts.summary or texts.one_line(outgoing.summary, 255) or translate("(no title)")
-    intro = translate(words.intro).format(organizer=name or outgoing.organizer)
-    table = texts.rows(facts, organizer, texts.lines_of(outgoing.comment or "", texts.MAX_TEXT), language)
+        raise ComposeError(f"calendar: found METHOD {found!r:.40}, expected {method}; render it again")
+    words = sentences.words(method, reason, rid, cancelled=facts.cancelled, task=facts.task, free=facts.free)
+    name = texts.one_line(name, 128)
+    organizer = f"{name} <{address}>" if name else address
+    summary = facts.summary or texts.one_line(title, 255) or translate("(no title)")
+    intro = translate(words.intro).format(organizer=name or address)
+    table = texts.rows(facts, organizer, texts.lines_of(comment or "", texts.MAX_TEXT), language)
     footer = translate("Please answer with the buttons of your mail or calendar program.") if words.ask else ""
     plain = texts.plain(intro, table, facts.description, footer)
     html = texts.html(intro, table, facts.description, footer, language.tag)
     return _Content(
         name=name,
         subject=unstructured(translate(words.subject).format(summary=summary)),
-        date=format_datetime(outgoing.created_at),
+        date=format_datetime(created_at),
         language=language.tag,
-        plain=_part("text/plain; charset=utf-8", _base64(plain.replace("\n", "\r\n"))),
-        html=_part("text/html; charset=utf-8", _base64(html.replace("\n", "\r\n"))),
-        calendar=_base64(outgoing.calendar),
+        plain=part("text/plain; charset=utf-8", base64_lines(plain.replace("\n", "\r\n"))),
+        html=part("text/html; charset=utf-8", base64_lines(html.replace("\n", "\r\n"))),
+        calendar=base64_lines(calendar),
     )
 
 
@@ -220,7 +225,8 @@ def _check(outgoing: Outgoing) -> None:
     if outgoing.reply_to is not None:
         addresses.append(("reply_to", outgoing.reply_to, "5.1.7"))
     for key, address, code in addresses:
-        if not _ADDRESS.fullmatch(address) or texts.one_line(address, 254) != address:
+        seen = address if address.isascii() else texts.one_line(address, 254)
+        if not _ADDRESS.fullmatch(address) or seen != address or len(address) > 254:
             raise ComposeError(f"{key}: found {address!r:.80}, expected an address local@domain", code)
     if outgoing.recipient == outgoing.organizer:
         raise ComposeError("recipient: is the organizer, who is never sent the own invitation")
@@ -280,21 +286,5 @@ def _around(calendar: str) -> tuple[str, ...]:
 
 def _boundaries(outgoing: Outgoing, calendar: str) -> tuple[str, str]:
     """Outer and inner boundary. "=_" cannot stand in base64, so no part can contain either (RFC 2045 §6.7)."""
-    digest = _base32(hashlib.sha256(f"{outgoing.message_id}\x1f{calendar}".encode()).digest())
+    digest = base32(hashlib.sha256(f"{outgoing.message_id}\x1f{calendar}".encode()).digest())
     return f"=_m_{digest}", f"=_a_{digest}"
-
-
-def _part(content_type: str, encoded: str, disposition: str = "") -> str:
-    header = f"Content-Type: {content_type}\r\n"
-    if disposition:
-        header += f"Content-Disposition: {disposition}\r\n"
-    return f"{header}Content-Transfer-Encoding: base64\r\n\r\n{encoded}\r\n"
-
-
-def _base64(text: str) -> str:
-    # RFC 6047 §2.5: base64 survives every relay: no 8 bits, no long line, no trailing blank, no leading dot.
-    return encodebytes(text.encode()).decode().replace("\n", "\r\n")
-
-
-def _base32(digest: bytes) -> str:
-    return b32encode(digest[:16]).decode().rstrip("=").lower()
