@@ -74,6 +74,15 @@ def message(mail: Mail, decision: Decision, *, journal: int, message_id: str, se
     log.info("", **fields)
 
 
+def line(event: str, **words: Any) -> None:
+    """`log.info`, for what is written very often: the same line in half the time."""
+    if _lines is None:
+        log.info(event, **words)
+        return
+    _lines.write(_text(None, "", {"event": event, **words}) + "\n")
+    _lines.flush()
+
+
 def fault(event: str, error: BaseException, **words: Any) -> None:
     """A fault of ours: with its trace, unless it says of itself that it was foreseen (a full disk, a busy database)."""
     if getattr(error, "foreseen", False):

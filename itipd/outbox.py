@@ -8,8 +8,6 @@ and never hold a lease that it does not renew: after a crash the next process go
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,9 +18,11 @@ import structlog
 
 from itipd import relay
 from itipd.config import Relay
+from itipd.delivery import backoff, file_name, outgoing
 from itipd.itip.model import clean
-from itipd.mail import forward, reply_token
-from itipd.mail.compose import ComposeError, Outgoing, compose, return_path
+from itipd.log import line
+from itipd.mail import forward
+from itipd.mail.compose import ComposeError, compose, return_path
 from itipd.relay import Way
 from itipd.relay_session import Envelope, RelayError, Verdict
 from itipd.settling import Settling
@@ -40,7 +40,7 @@ RENEW = 10.0
 """Seconds between renewals of the leases."""
 
 IN_FLIGHT = 256
-"""So many deliveries are claimed at once: they share commits. `relay.CONNECTIONS` of them are being sent."""
+"""So many deliveries are claimed at once: they share commits. `relay.AT_ONCE` of them are being sent."""
 
 POLL = 0.5
 """Seconds between looks into the store: other processes put mail there."""
@@ -48,8 +48,8 @@ POLL = 0.5
 GIVE_UP = timedelta(days=5)
 """A delivery that was refused for the moment for so long has failed (RFC 5321 §4.5.4.1)."""
 
-FIRST_RETRY, LAST_RETRY, LAST_RETRY_DOWN = 10.0, 3600.0, 300.0
-"""Seconds to the second try and at most between later ones; the last where it was the relay itself that failed."""
+LAST_RETRY, LAST_RETRY_DOWN = 3600.0, 300.0
+"""Seconds between later tries at most; the last where it was the relay itself that failed."""
 
 MAX_PAUSE = 5.0
 """Seconds between looks at a relay that is down."""
@@ -62,58 +62,11 @@ LARGE = 100_000
 
 MACHINE = (ImportError, MemoryError, OSError)  # no mail's fault: no memory, no files, a package being replaced
 
-_NO_NAME = re.compile(r"[^A-Za-z0-9]+")
-
 log = structlog.get_logger()
 
 
 def utcnow() -> datetime:
     return datetime.now(UTC)
-
-
-def outgoing(delivery: Delivery, secret: bytes) -> Outgoing:
-    """The mail that a row of the outbox asks for; `secret` is the database's."""
-    calendar, key = reply_token.taken(delivery.calendar)
-    reply_to = None
-    if key is not None:
-        label = reply_token.label(secret, key, delivery.organizer, delivery.uid, delivery.recipient)
-        reply_to = reply_token.address(delivery.organizer, label)
-    return Outgoing(
-        organizer=delivery.organizer,
-        organizer_name=delivery.organizer_name,
-        uid=delivery.uid,
-        method=delivery.method,
-        rid=delivery.rid,
-        sequence=delivery.sequence,
-        reason=delivery.reason,
-        summary=delivery.summary,
-        calendar=calendar,
-        created_at=delivery.created_at,
-        recipient=delivery.recipient,
-        message_id=delivery.message_id,
-        automatic=delivery.automatic,
-        language=delivery.language or "en",
-        comment=delivery.comment,
-        line=delivery.line,
-        reply_to=reply_to,
-    )
-
-
-def file_name(delivery: Delivery) -> str:
-    """The name of its .eml file, without suffix: in order of time, the same at each try."""
-    local = delivery.message_id.strip("<>").partition("@")[0]
-    stamp = delivery.created_at.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-    return f"{stamp}-{_NO_NAME.sub('', local)[:64]}"
-
-
-def backoff(delivery: Delivery, longest: float) -> timedelta:
-    """How long to wait after a try that failed for the moment: twice as long each time, up to `longest` seconds.
-
-    A fifth more or less, different for each delivery but the same whenever it is asked: no herd, no randomness.
-    """
-    seconds = min(longest, FIRST_RETRY * 2.0 ** min(delivery.attempts - 1, 30))
-    seed = hashlib.sha256(f"{delivery.message_id} {delivery.attempts}".encode()).digest()
-    return timedelta(seconds=seconds * (0.8 + 0.4 * seed[0] / 255))
 
 
 class Outbox:
@@ -126,10 +79,10 @@ class Outbox:
         self.config = config
         self.clock = clock
         self.way = way if way is not None else relay.way(config)
-        self._settling = Settling(store)
-        self._slots = asyncio.Semaphore(relay.CONNECTIONS)
+        self._slots = asyncio.Semaphore(0)
         self._woken = asyncio.Event()
         self._held: dict[int, Delivery] = {}  # claimed and not settled
+        self._settling = Settling(store, self._held)
         self._down: str | None = None  # why the relay took nothing, the last time it was asked
 
     def wake(self) -> None:
@@ -190,8 +143,17 @@ class Outbox:
         # A relay that was down is tried with one mail, so that a long queue does not fail as a whole again and again.
         limit = 1 if self._down is not None else FIRST
         self._down = None
+        self._slots = asyncio.Semaphore(relay.CONNECTIONS)
         failure: Exception | None = None
         tasks: set[asyncio.Task[str]] = set()
+        done: list[asyncio.Task[str]] = []
+        some = asyncio.Event()
+
+        def ended(task: asyncio.Task[str]) -> None:
+            tasks.discard(task)
+            done.append(task)
+            some.set()
+
         renewing = asyncio.create_task(self._renew())
         try:
             while True:
@@ -203,16 +165,23 @@ class Outbox:
                         failure, claimed = error, []
                     for delivery in claimed:
                         self._held[delivery.id] = delivery
-                        tasks.add(asyncio.create_task(self._deliver(self.way, delivery)))
-                if not tasks:
+                        task = asyncio.create_task(self._deliver(self.way, delivery))
+                        task.add_done_callback(ended)
+                        tasks.add(task)
+                if not tasks and not done:
                     break
-                done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                limit = IN_FLIGHT
+                await some.wait()  # not for the tasks: to ask all of them costs more than a mail
+                some.clear()
+                if limit != IN_FLIGHT:
+                    limit = IN_FLIGHT
+                    for _ in range(relay.AT_ONCE - relay.CONNECTIONS):
+                        self._slots.release()
                 for task in done:
                     try:
                         counts[task.result()] += 1
                     except Exception as error:
                         failure = error
+                done.clear()
         finally:
             await _cancelled({renewing, *tasks})
             await self._settling.close()
@@ -238,7 +207,7 @@ class Outbox:
             state = await self._settle(delivery, verdict)
         finally:
             self._held.pop(delivery.id, None)
-        log.info(
+        line(
             "outbox",
             delivery=delivery.id,
             method=delivery.method,

@@ -7,6 +7,8 @@ the mails take to leave.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
+from contextlib import suppress
 
 import structlog
 
@@ -15,6 +17,9 @@ from itipd.store.outbox import Result
 
 TOGETHER = 256
 """Results of one transaction at most: the inbox waits for it."""
+
+ENOUGH, GATHER = 64, 0.03
+"""So many results are a transaction; fewer wait so many seconds for those of mails that are on their way."""
 
 AGAIN = (0.1, 1.0, 3.0)
 """Seconds between the tries to write down what became of mails."""
@@ -25,8 +30,11 @@ log = structlog.get_logger()
 class Settling:
     """`await settle(result)` from any number of tasks; each returns after the commit that its result is in."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, on_their_way: Collection[object]) -> None:
+        """`on_their_way`: the mails that are being sent, until they are settled."""
         self._store = store
+        self._on_their_way = on_their_way
+        self._enough = asyncio.Event()
         self._waiting: list[tuple[Result, asyncio.Future[bool]]] = []
         self._writer: asyncio.Task[None] | None = None
 
@@ -34,6 +42,8 @@ class Settling:
         """False: another process has taken the delivery over. Raises what the store raises after a few tries."""
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((result, future))
+        if len(self._waiting) >= min(ENOUGH, len(self._on_their_way)):
+            self._enough.set()
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(), name="settling")
         return await future
@@ -45,6 +55,10 @@ class Settling:
 
     async def _write(self) -> None:
         while self._waiting:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GATHER):
+                    await self._enough.wait()
+            self._enough.clear()
             batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
             try:
                 found = await self._commit([result for result, _ in batch])

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from itipd.config import Config
+from itipd.delivery import outgoing
 from itipd.inbox import Inbox
 from itipd.itip import freebusy, periods
 from itipd.itip.freebusy import Question, reply
@@ -21,7 +22,6 @@ from itipd.itip.periods import MOST_PERIODS, Period, busy, span
 from itipd.itip.recurrence import TooCostly
 from itipd.mail.compose import compose
 from itipd.orders import Cancel, Mail, Put, Receipt
-from itipd.outbox import outgoing
 from itipd.store import Store
 from tests.cli_help import BOB, WE, calendar, event, mail
 

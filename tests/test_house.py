@@ -50,7 +50,7 @@ ROOMS = (
     ("busy", "by_itself"),
     ("carrying",),
     ("send",),
-    ("outbox", "settling"),
+    ("outbox", "settling", "delivery"),
     ("relay", "relay_session", "relay_pipe"),
     ("readers", "reader_link", "reader", "reader_frame"),
     ("signatures",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TextIO
@@ -57,6 +58,22 @@ def test_the_short_way_writes_what_the_long_way_writes(uid: str, monkeypatch: py
 
     monkeypatch.setattr(log, "configure", without)
     assert line(uid) == written
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_often_written_line_is_like_any_other(form: str) -> None:
+    """Past structlog or through it, the same stands there."""
+    words = {"delivery": 7, "to": "a b@example.com", "code": None, "answer": 'x "y"\nz', "ms": 0.5}
+    written = []
+    for short in (True, False):
+        stream = io.StringIO()
+        log.configure(form, "info", stream)
+        (log.line if short else log.log.info)("outbox", **words)
+        written.append(re.sub(r'^{"time": "[^"]*"', "", stream.getvalue()))
+    assert written[0] == written[1]
+    log.configure(form, "warning", stream)
+    log.line("outbox", **words)
+    assert stream.getvalue().count("\n") == 1
 
 
 def test_a_blank_in_a_value_makes_no_field() -> None:

@@ -7,23 +7,25 @@ import email
 import email.policy
 import errno
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from itipd import delivery, relay, settling
 from itipd import outbox as room
-from itipd import relay
 from itipd.config import Relay
+from itipd.delivery import backoff, file_name, outgoing
 from itipd.itip.contentlines import fold
 from itipd.mail.compose import compose, message_id, return_path, token
-from itipd.outbox import Outbox, backoff, file_name, outgoing
+from itipd.outbox import Outbox
 from itipd.relay import Smtp
 from itipd.relay_session import Envelope, RelayError, Verdict
 from itipd.store import Entry, NewDelivery, Sending, Store
 from itipd.store.claims import SUPERSEDED
+from itipd.store.outbox import Result
 from tests.sink import DROP, HANG, Sink, sink
 
 ORGANIZER = "meetings@example.com"
@@ -461,7 +463,7 @@ async def test_run_finds_the_relay_again(
     sqlite_store: Store, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A daemon whose relay was away sends everything once it is back, without being told."""
-    monkeypatch.setattr(room, "FIRST_RETRY", 0.2)
+    monkeypatch.setattr(delivery, "FIRST_RETRY", 0.2)
     monkeypatch.setattr(room, "LAST_RETRY_DOWN", 0.4)
     stop = asyncio.Event()
     await put(sqlite_store, *guests(30))
@@ -581,6 +583,42 @@ async def test_settle_is_tried_again(sqlite_store: Store) -> None:
     assert await outbox.deliver_due() == Counter(sent=1)
     assert len(way.envelopes) == 1
     assert await states(sqlite_store) == ["sent"]
+
+
+async def test_results_share_transactions(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What became of many mails is written together, and nothing waits for mails that are not on their way."""
+    monkeypatch.setattr(settling, "GATHER", 600.0)
+    await put(sqlite_store, *guests(room.FIRST + 2 * settling.ENOUGH))
+    sizes: list[int] = []
+    written = sqlite_store.settle_many
+
+    async def counted(results: Sequence[Result]) -> list[bool]:
+        sizes.append(len(results))
+        return await written(results)
+
+    monkeypatch.setattr(sqlite_store, "settle_many", counted)
+    counts = await Outbox(sqlite_store, Relay(), clock=Clock(), way=Recorder()).deliver_due()
+    assert counts == Counter(sent=sum(sizes))
+    assert sum(sizes) == room.FIRST + 2 * settling.ENOUGH
+    assert len(sizes) <= 4
+
+
+async def test_results_do_not_wait_for_a_slow_mail(sqlite_store: Store) -> None:
+    """While one mail is still on its way, what became of the others is written."""
+    await put(sqlite_store, *guests(3))
+    hang = asyncio.Event()
+
+    class Slow(Recorder):
+        async def deliver(self, envelope: Envelope) -> Verdict:
+            if envelope.recipient == guests(1)[0]:
+                await hang.wait()
+            return await super().deliver(envelope)
+
+    task = asyncio.create_task(Outbox(sqlite_store, Relay(), clock=Clock(), way=Slow()).deliver_due())
+    while sorted(await states(sqlite_store)) != ["sending", "sent", "sent"]:  # noqa: ASYNC110 - what the database says
+        await asyncio.sleep(0.01)
+    hang.set()
+    assert await task == Counter(sent=3)
 
 
 async def test_failing_store_is_told(sqlite_store: Store) -> None:
