@@ -57,13 +57,13 @@ def service(name: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
             process.communicate("", timeout=PATIENCE)
 
 
-def taken(sink: subprocess.Popen[str]) -> tuple[int, float]:
-    """How many mails the sink has, and the seconds from the first to the last."""
+def taken(sink: subprocess.Popen[str]) -> tuple[int, float, float]:
+    """How many mails the sink has, and the seconds from the first to the last, and to now."""
     assert sink.stdin is not None and sink.stdout is not None  # noqa: S101, PT018 - both were asked for
     sink.stdin.write("\n")
     sink.stdin.flush()
     found = json.loads(sink.stdout.readline())
-    return int(found["mails"]), float(found["seconds"])
+    return int(found["mails"]), float(found["seconds"]), float(found["since"])
 
 
 @contextmanager

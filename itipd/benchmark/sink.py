@@ -57,7 +57,8 @@ async def _main() -> None:
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     while await loop.run_in_executor(None, sys.stdin.readline):
-        found = {"mails": len(came), "seconds": came[-1] - came[0] if came else 0.0}
+        first, last = (came[0], came[-1]) if came else (0.0, 0.0)
+        found = {"mails": len(came), "seconds": last - first, "since": time.monotonic() - first}
         sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
     server.close()
