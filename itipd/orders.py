@@ -14,6 +14,7 @@ from typing import Any
 
 from itipd.itip.incoming import incoming as read_incoming
 from itipd.itip.model import Decision, Incoming
+from itipd.itip.quick import packs
 from itipd.mail.reading import pack as pack_bytes
 
 
@@ -38,6 +39,7 @@ class Receipt:
     results: tuple[Decision, ...]
 
 
+@packs
 @dataclass(frozen=True, slots=True)
 class Put:
     """Register or change one meeting. `notify`: changed, all, none; `recorded`: the application sent it itself."""
@@ -45,6 +47,7 @@ class Put:
     incoming: Incoming
     notify: str = "changed"
     recorded: bool = False
+    packed: bytes = field(default=b"", repr=False, compare=False)  # as `pack` makes it, where that was done already
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,8 @@ def word_of(order: Order) -> str:
 def pack(order: Order) -> bytes:
     """The order for the journal: compressed JSON."""
     if isinstance(order, Put):
+        if order.packed:
+            return order.packed
         values: dict[str, Any] = {
             "command": "put",
             "notify": order.notify,

@@ -52,6 +52,7 @@ ROOMS = (
     ("send",),
     ("outbox", "settling", "delivery"),
     ("relay", "relay_session", "relay_pipe"),
+    ("ahead",),
     ("readers", "reader_link", "reader", "reader_frame"),
     ("signatures",),
     ("store",),

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 import sys
-from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,16 +15,12 @@ from itipd.cli.runtime import open_all, open_store
 from itipd.itip.transcript import result
 
 if TYPE_CHECKING:
-    from itipd.itip.model import Decision, Incoming, Meeting
-    from itipd.orders import Receipt
+    from itipd.itip.model import Decision, Meeting
     from itipd.store import Store
 
 LINE = ("uid", "summary", "start", "status", "sequence", "yes", "no", "maybe", "open")
 COUNTS = {"yes": "ACCEPTED", "no": "DECLINED", "maybe": "TENTATIVE", "open": "NEEDS-ACTION"}
 ATTENDEE = ("address", "name", "role", "partstat", "replied_at", "comment", "schedule_status")
-
-AHEAD = 256
-"""So many meetings are under way at once: they share commits."""
 
 by_organizer = click.option("--organizer", metavar="ADDR", help="Whose meeting, where several organizers use the UID.")
 
@@ -46,36 +37,10 @@ def meeting() -> None:
 @pass_app
 def put(app: App, file: Path, notify: str, recorded: bool) -> None:
     """Register, or change, the meetings in FILE (`-`: stdin). Each UID stands or falls alone."""
-    if not run(_put(app, file, notify, recorded)):
+    from itipd.cli.put import put_all
+
+    if not run(put_all(app, file, notify, recorded)):
         sys.exit(WRONG)
-
-
-async def _put(app: App, file: Path, notify: str, recorded: bool) -> bool:
-    from itipd.orders import Put
-
-    sound = True
-    under_way: deque[asyncio.Task[Receipt]] = deque()
-    async with open_all(app.config()) as parts:
-        for incoming in _calendars(file):
-            under_way.append(asyncio.create_task(parts.inbox.command(Put(incoming, notify, recorded))))
-            if len(under_way) > AHEAD:
-                sound = report(app, (await under_way.popleft()).results) and sound
-        while under_way:
-            sound = report(app, (await under_way.popleft()).results) and sound
-    return sound
-
-
-def _calendars(file: Path) -> Iterator[Incoming]:
-    """What FILE holds; stdin goes through a temporary file, because it is read in two passes."""
-    from itipd.calfile import stream
-
-    with ExitStack() as stack:
-        if str(file) == "-":
-            spool = stack.enter_context(NamedTemporaryFile(prefix="itipd-", suffix=".ics"))
-            shutil.copyfileobj(sys.stdin.buffer, spool)
-            spool.flush()
-            file = Path(spool.name)
-        yield from stream(file)
 
 
 @meeting.command("list")
@@ -204,20 +169,29 @@ def report(app: App, results: Iterable[Decision]) -> bool:
     from itipd.itip.outcomes import Outcome, Reason
 
     sound = True
+    lines: list[str] = []  # printed together: a thousand calls cost more than what they print
     for decision in results:
         bad = decision.outcome is Outcome.ERROR or decision.reason is Reason.NOT_FOUND
         sound = sound and not bad
         if app.as_json:
-            output.one(result(decision))
+            lines.append(output.dumps(result(decision)))
+        elif not bad:
+            sends = (f"{send.method} to {len(send.to)}" for send in decision.sends)
+            words = [decision.outcome, decision.reason, decision.uid or "-", decision.rid or "", *sends]
+            lines.append("  ".join(output.cell(word) for word in words if word))
         if bad:
+            _say(lines)
             found = f": {decision.detail}" if decision.detail else ""
             uid = output.cell(decision.uid) if decision.uid else "no UID"
             click.echo(f"itipd: {uid}: {decision.reason}{output.cell(found) if found else ''}", err=True)
-        elif not app.as_json:
-            sends = (f"{send.method} to {len(send.to)}" for send in decision.sends)
-            words = [decision.outcome, decision.reason, decision.uid or "-", decision.rid or "", *sends]
-            click.echo("  ".join(output.cell(word) for word in words if word))
+    _say(lines)
     return sound
+
+
+def _say(lines: list[str]) -> None:
+    if lines:
+        output.say("\n".join(lines))
+        lines.clear()
 
 
 async def find(store: Store, uid: str, organizer: str | None) -> Meeting:

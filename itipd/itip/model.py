@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from itipd.itip.outcomes import Outcome, Reason
-from itipd.itip.quick import quick
+from itipd.itip.quick import packs, quick
 
 Params = Mapping[str, tuple[str, ...]]
 """Parameters of a property: upper-case name -> its values, without quotes."""
@@ -23,6 +23,7 @@ OF_TODOS = frozenset({"COMPLETED", "IN-PROCESS"})
 PARTSTATS = frozenset({NEEDS_ACTION, "ACCEPTED", "DECLINED", "TENTATIVE", "DELEGATED"}) | OF_TODOS
 
 
+@packs
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A DATE or DATE-TIME (RFC 5545 §3.3.4-5), its zone already resolved.
@@ -89,6 +90,7 @@ class Revision:
     dtstamp: datetime
 
 
+@packs
 @dataclass(frozen=True, slots=True)
 class CalAddress:
     """An ORGANIZER or ATTENDEE property: the canonical address and all parameters as written."""
@@ -277,6 +279,7 @@ class Meeting:
     ends_at: datetime | None = None  # when the last one is over; None: endless, or unknown
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """One UID of the organizer's own calendar (a put, or mail at the submission door), read but not yet decided.

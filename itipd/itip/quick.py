@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _become = object.__setattr__
 _changed: dict[type[Any], Callable[[Any, dict[str, Any]], Any]] = {}
+_twins: dict[type[Any], Any] = {}
 
 
 def quick(kind: type[T]) -> type[T]:
@@ -41,8 +42,23 @@ def quick(kind: type[T]) -> type[T]:
         return self
 
     setattr(kind, "__init__", init)  # noqa: B010 - mypy knows no other way
-    _changed[kind] = changed
+    setattr(kind, "__reduce__", lambda self: (_made, (kind, *values(self))))  # noqa: B010
+    _changed[kind], _twins[kind] = changed, twin
     return kind
+
+
+def packs(kind: type[T]) -> type[T]:
+    """Above a smaller one that other processes send us: unpickled by its `__init__`, which is quicker, too."""
+    values = attrgetter(*(one.name for one in fields(kind)))  # type: ignore[arg-type] # it is a dataclass
+    setattr(kind, "__reduce__", lambda self: (kind, values(self)))  # noqa: B010 - mypy knows no other way
+    return kind
+
+
+def _made(kind: Any, *values: Any) -> Any:
+    """A pickled one again."""
+    self: Any = _twins[kind](*values)
+    self.__class__ = kind
+    return self
 
 
 def _alike(one: Field[Any]) -> Any:
