@@ -218,6 +218,8 @@ def last_end(event: Event, zones: Mapping[str, Component]) -> Moment | None:
     """
     if event.start is None:
         return None
+    if not event.rrules and not event.rdates and event.start.utc is not None and event.end and event.end.utc:
+        return event.end  # most meetings take place once
     series = _Series(event, zones, event.start)
     last = max([series.start, *map(series.local, event.rdates)])
     for rule in series.rules:

@@ -121,12 +121,14 @@ class Batch:
         for write in writes:
             match write:
                 case PutAttendee(row):
-                    _expect(loaded.has_row(row.rid, row.address), uid, f"attendee {row.address} at {row.rid!r}")
+                    if not loaded.has_row(row.rid, row.address):
+                        raise _unseen(uid, f"attendee {row.address} at {row.rid!r}")
                     attendees = dict(attendees) if attendees is before.attendees else attendees
                     attendees[row.rid, row.address] = row
                     loaded.touched_attendees.add((row.rid, row.address))
                 case DropAttendee(rid, address):
-                    _expect(loaded.has_row(rid, address), uid, f"attendee {address} at {rid!r}")
+                    if not loaded.has_row(rid, address):
+                        raise _unseen(uid, f"attendee {address} at {rid!r}")
                     attendees = dict(attendees) if attendees is before.attendees else attendees
                     attendees.pop((rid, address), None)
                     loaded.touched_attendees.add((rid, address))
@@ -137,12 +139,14 @@ class Batch:
                     events = dict(events) if events is before.events else events
                     events[event.rid] = event
                     loaded.touched_events.add(event.rid)
-                    _expect(loaded.has_event(event.rid), uid, f"event {event.rid!r}")
+                    if not loaded.has_event(event.rid):
+                        raise _unseen(uid, f"event {event.rid!r}")
                 case DropEvent(rid):
                     events = dict(events) if events is before.events else events
                     events.pop(rid, None)
                     loaded.touched_events.add(rid)
-                    _expect(loaded.has_event(rid), uid, f"event {rid!r}")
+                    if not loaded.has_event(rid):
+                        raise _unseen(uid, f"event {rid!r}")
                 case PutProposal(proposal):
                     if not proposal.id:
                         proposal = replace(proposal, id=await self._id("proposals"))
@@ -273,9 +277,8 @@ class Batch:
         return loaded
 
 
-def _expect(fetched: bool, uid: str, what: str) -> None:
-    if not fetched:
-        raise ValueError(f"{what} of {uid!r} was not gathered: name it in a Want first")
+def _unseen(uid: str, what: str) -> ValueError:
+    return ValueError(f"{what} of {uid!r} was not gathered: name it in a Want first")
 
 
 def _union(one: Want, two: Want) -> Want:
