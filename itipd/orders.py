@@ -156,6 +156,7 @@ _COMMANDS: dict[str, type[Any]] = {
     "deadline": Deadline,
     "publish": Publish,
 }
+_json = json.JSONEncoder(ensure_ascii=False).encode
 _WORDS = {kind: word for word, kind in _COMMANDS.items()}
 
 
@@ -183,7 +184,7 @@ def pack(order: Order) -> bytes:
     else:
         values = {"command": _WORDS[type(order)], **asdict(order)}
         values.pop("id", None)
-    return pack_bytes(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace"))
+    return pack_bytes(_json(values).encode("utf-8", "replace"))
 
 
 def unpack(packed: bytes) -> Order:

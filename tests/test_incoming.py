@@ -44,6 +44,19 @@ def test_a_calendar_of_several_uids() -> None:
     assert (again.events, again.attendees) == (one.events, one.attendees)
 
 
+def test_the_same_line_in_another_place() -> None:
+    """Who stands in many calendars is read once, but is in each at its own place, and as its component has it."""
+    bare, done = f"ATTENDEE:{ANN}", f"ATTENDEE;PARTSTAT=COMPLETED:mailto:{BOB}"
+    (series,) = incoming(calendar(vevent(guests=(bare, done))))
+    (meeting,) = incoming(calendar(vevent(WEEKLY), override(8, guests=(done, bare))))
+    (todo,) = incoming(calendar(vevent(kind="VTODO", guests=(done,))))
+    rows = [(row.rid, row.position, row.address, row.partstat) for row in meeting.attendees if row.rid]
+    assert rows == [(DEC_8, 0, BOB, "NEEDS-ACTION"), (DEC_8, 1, ANN, "NEEDS-ACTION")]
+    assert [(row.rid, row.position, row.address) for row in series.attendees] == [("", 0, ANN), ("", 1, BOB)]
+    assert [row.partstat for row in todo.attendees] == ["COMPLETED"]
+    assert series.quirks == meeting.quirks == ("no_mailto",)
+
+
 FAULTS: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "malformed"),
     "no component that is scheduled": (calendar("BEGIN:VJOURNAL\r\nUID:m1\r\nEND:VJOURNAL"), "malformed"),

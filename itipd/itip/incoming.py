@@ -7,23 +7,22 @@ an `Incoming` with a fault, by name; one bad UID never spoils the others. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from itipd.itip import derive, timezones
 from itipd.itip.addresses import canonical
-from itipd.itip.case import partstat_of
 from itipd.itip.contentlines import Component, Limits, TooLarge, Unreadable, format_line, parse
-from itipd.itip.model import NEEDS_ACTION, Attendee, CalAddress, Event, Fault, Incoming, Moment, clean
+from itipd.itip.model import Attendee, CalAddress, Event, Fault, Incoming, Moment, clean
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.properties import join, name_of, text_of
+from itipd.itip.quick import replace
 from itipd.itip.read import SEQUENCE_LIMIT, UID_LIMIT, Zones, instant, number
 from itipd.itip.recur import parse_rule
 from itipd.itip.recurrence import BadRule, TooCostly, find
-from itipd.itip.written import attendee_of
+from itipd.itip.written import attendees_of
 
 SCHEDULED = ("VEVENT", "VTODO")
-STATE = ("PARTSTAT", "RSVP", "SCHEDULE-STATUS", "DELEGATED-TO", "DELEGATED-FROM")  # kept in columns of their own
 LIMITS = Limits(size=64 << 20, lines=1_000_000, line=8 << 20, components=100_000)
 """An organizer's own file may be large: 10,000 ATTENDEEs are a megabyte."""
 
@@ -148,6 +147,8 @@ def named_alike(incoming: Incoming, master: Event, zones: Zones) -> Incoming:
     Every answer finds its override by that form (rules.md §4.1). What an override does not say of its time, the series
     does.
     """
+    if incoming.events == (master,):
+        return incoming
     names: dict[str, str] = {}
     for event in incoming.events:
         moment = timezones.parse_value(event.rid) if event.rid else None
@@ -211,7 +212,7 @@ def event_of(component: Component, zones: Zones, quirks: list[str]) -> Event | N
 
 def _says_nothing(raw: str) -> bool:
     """RRULE, RDATE or EXDATE without a value: applications write them for "none", and no client may be sent one."""
-    return name_of(raw) in ("RRULE", "RDATE", "EXDATE") and not raw.partition(":")[2].strip()
+    return not raw.partition(":")[2].strip() and name_of(raw) in ("RRULE", "RDATE", "EXDATE")
 
 
 def _moment(component: Component, name: str, zones: Zones, quirks: list[str]) -> Moment | None:
@@ -257,32 +258,3 @@ def shifted(start: Moment, length: timedelta, tzid: str | None, zones: Mapping[s
         return Moment(local)
     zone = timezones.resolve(tzid, zones) if tzid is not None else None
     return timezones.at(local, zone) if zone is not None else Moment(local, start.utc + length)
-
-
-def attendees_of(component: Component, rid: str, quirks: list[str]) -> list[Attendee]:
-    """The ATTENDEEs of one component, PARTSTAT and RSVP as written; one that stands twice counts once."""
-    found: dict[str, Attendee] = {}
-    for line in component.all("ATTENDEE"):
-        address = attendee_of(line, quirks)
-        if address is None:
-            quirks.append("attendee_without_address")
-            continue
-        if address.address in found:
-            quirks.append("attendee_twice")
-            continue
-        found[address.address] = Attendee(
-            address=address.address,
-            rid=rid,
-            position=len(found),
-            params={name: values for name, values in address.params.items() if name not in STATE},
-            partstat=partstat_of(address, component.name) or NEEDS_ACTION,  # RFC 5545 §3.2.12
-            rsvp=(address.one("RSVP") or "").upper() == "TRUE",
-            schedule_status=address.one("SCHEDULE-STATUS"),
-            delegated_to=_addresses(address, "DELEGATED-TO"),
-            delegated_from=_addresses(address, "DELEGATED-FROM"),
-        )
-    return list(found.values())
-
-
-def _addresses(address: CalAddress, name: str) -> tuple[str, ...]:
-    return tuple(found for value in address.params.get(name, ()) if (found := canonical(value)))

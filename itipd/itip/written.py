@@ -1,20 +1,25 @@
 """Who an ATTENDEE or ORGANIZER is, however the client wrote it (RFC 5545 §3.3.3, RFC 7986 §6.2, vCalendar 1.0).
 
-Duty: a parsed line -> a canonical address, every tolerance named as a quirk. It must never take one of two addresses
-for the other: where a text has several, it has none. Pure.
+Duty: a line -> a canonical address, and of the organizer's own ATTENDEEs a row, every tolerance named as a quirk. It
+must never take one of two addresses for the other: where a text has several, it has none. Pure.
 """
 
 from __future__ import annotations
 
 import re
 from binascii import a2b_qp
+from functools import lru_cache
 
 from itipd.itip.addresses import canonical
-from itipd.itip.contentlines import Line
-from itipd.itip.model import CalAddress, clean
+from itipd.itip.case import partstat_of
+from itipd.itip.contentlines import Component, Line, parse_line
+from itipd.itip.model import NEEDS_ACTION, Attendee, CalAddress, clean
+from itipd.itip.quick import replace
 
 _SCHEME = re.compile(r"(?:mailto:|smtp:)?(?://)?", re.IGNORECASE)
 _ANGLE = re.compile(r"[^<>@]*+<([^<>]++)>[^<>@]*+")
+SHORT = 256  # characters of an ATTENDEE that is kept
+STATE = ("PARTSTAT", "RSVP", "SCHEDULE-STATUS", "DELEGATED-TO", "DELEGATED-FROM")  # kept in columns of their own
 _STATUSES = {"CONFIRMED": "ACCEPTED", "NEEDS ACTION": "NEEDS-ACTION", "SENT": "NEEDS-ACTION"}
 """vCalendar 1.0 §2.4.1.5 (Status): what is another word there."""
 
@@ -57,6 +62,47 @@ def attendee_of(line: Line, quirks: list[str]) -> CalAddress | None:
         params["PARTSTAT"] = (_STATUSES.get(word, word),)
         quirks.append("vcalendar_status")
     return CalAddress(address, params)
+
+
+def attendees_of(component: Component, rid: str, quirks: list[str]) -> list[Attendee]:
+    """The ATTENDEEs of one component, PARTSTAT and RSVP as written; one that stands twice counts once."""
+    found: dict[str, Attendee] = {}
+    for raw in component.lines("ATTENDEE"):
+        # The same few people stand in most calendars.
+        row, tolerated = _remembered(raw, component.name) if len(raw) <= SHORT else _attendee(raw, component.name)
+        quirks += tolerated
+        if row is None:
+            quirks.append("attendee_without_address")
+        elif row.address in found:
+            quirks.append("attendee_twice")
+        else:
+            found[row.address] = replace(row, rid=rid, position=len(found))
+    return list(found.values())
+
+
+def _attendee(raw: str, component: str) -> tuple[Attendee | None, tuple[str, ...]]:
+    """An ATTENDEE line as the first of a series, None where it has no address, and what was tolerated."""
+    quirks: list[str] = []
+    address = attendee_of(parse_line(raw), quirks)
+    if address is None:
+        return None, tuple(quirks)
+    row = Attendee(
+        address=address.address,
+        params={name: values for name, values in address.params.items() if name not in STATE},
+        partstat=partstat_of(address, component) or NEEDS_ACTION,  # RFC 5545 §3.2.12
+        rsvp=(address.one("RSVP") or "").upper() == "TRUE",
+        schedule_status=address.one("SCHEDULE-STATUS"),
+        delegated_to=_addresses(address, "DELEGATED-TO"),
+        delegated_from=_addresses(address, "DELEGATED-FROM"),
+    )
+    return row, tuple(quirks)
+
+
+_remembered = lru_cache(maxsize=4096)(_attendee)
+
+
+def _addresses(address: CalAddress, name: str) -> tuple[str, ...]:
+    return tuple(found for value in address.params.get(name, ()) if (found := canonical(value)))
 
 
 def _in_words(text: str) -> str | None:
