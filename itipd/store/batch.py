@@ -163,7 +163,7 @@ class Batch:
         return Meeting(organizer, uid, id=await self._id("meetings"))
 
     async def _id(self, table: str) -> int:
-        return await self._transaction.run(partial(self._ids.one, table=table))
+        return self._ids.ready(table) or await self._transaction.run(partial(self._ids.one, table=table))
 
     def journal(self, entry: Entry) -> Ref:
         """Keeps a mail or command; its id is in the Ref after the commit."""

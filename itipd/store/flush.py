@@ -62,6 +62,14 @@ class Ids:
             self._last[table] = last + count
         return taken
 
+    def ready(self, table: str) -> int:
+        """One id for which nothing has to be asked; 0 where there is none."""
+        if self._last is not None:
+            self._last[table] = self._last.get(table, 0) + 1
+            return self._last[table]
+        spare = self._spare.get(table)
+        return spare.pop() if spare else 0
+
     def one(self, connection: Connection, table: str) -> int:
         """One id; PostgreSQL is asked for twice as many each time, so that many cost few statements."""
         if dialect_of(connection) == "sqlite":
@@ -152,19 +160,20 @@ def _attendees(connection: Connection, changed: Mapping[MeetingKey, Loaded]) -> 
     again: list[Row] = []
     answered: list[Row] = []
     for loaded in changed.values():
+        meeting = loaded.there
         for address, rid in sorted((address, rid) for rid, address in loaded.touched_attendees):
-            row = loaded.there.attendees.get((rid, address))
+            row = meeting.attendees.get((rid, address))
             stored = loaded.stored_attendees.get((rid, address))
             if row is None:
                 if stored is not None:
-                    owner = {"organizer": loaded.there.organizer, "meeting_id": loaded.id}
+                    owner = {"organizer": meeting.organizer, "meeting_id": loaded.id}
                     gone.append({**owner, "address": address, "rid": rid})
             elif stored is None:
-                fresh.append(rows.attendee_values(loaded.there, row))
+                fresh.append(rows.attendee_values(meeting, row))
             elif rows.same_guest(row, stored):
-                answered.append(rows.answer_values(loaded.there, row))
+                answered.append(rows.answer_values(meeting, row))
             else:
-                again.append(rows.attendee_values(loaded.there, row))
+                again.append(rows.attendee_values(meeting, row))
     deleted(attendees, rows.ATTENDEE_KEY).run(connection, gone)
     inserted(attendees).run(connection, fresh)
     updated(attendees, rows.ATTENDEE_KEY).run(connection, again)
