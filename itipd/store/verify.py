@@ -129,7 +129,7 @@ def _checks() -> Iterator[tuple[str, Select[Any, Any]]]:
     yield "events without their meeting", _without(events, "meeting_id", meetings, "id", "organizer")
     yield "attendees without their meeting", _without(attendees, "meeting_id", meetings, "id", "organizer")
     yield "proposals without their meeting", _without(proposals, "meeting_id", meetings, "id", "organizer")
-    yield "meetings without an event", _without(meetings, "id", events, "meeting_id")
+    yield "meetings without an event", _without(meetings, "id", events, "meeting_id", "organizer")  # as its key begins
     yield "sendings without what caused them", _without(sendings, "journal_id", journal, "id", "organizer")
     yield "sendings to nobody", _without(sendings, "id", deliveries, "sending_id")
     yield "deliveries without their sending", _without(deliveries, "sending_id", sendings, "id", "organizer", "rid")
