@@ -51,8 +51,14 @@ async def _here(file: Path, notify: str, recorded: bool) -> AsyncGenerator[list[
 
 async def _elsewhere(file: Path, notify: str, recorded: bool, steps: int) -> AsyncGenerator[list[Put], None]:
     ours, theirs = socket.socketpair()
-    with theirs:
-        process = popen((*COMMAND, os.fspath(file), notify, "recorded" if recorded else "", str(steps)), theirs)
+    command = (*COMMAND, os.fspath(file), notify, "recorded" if recorded else "", str(steps))
+    # Ctrl-C is for this process, which takes the other one with it; that keeps the mask from its first moment on.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        with theirs:
+            process = popen(command, theirs)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     thresholds = gc.get_threshold()
     try:
         gc.set_threshold(*SELDOM)
@@ -96,9 +102,7 @@ def _windows(file: Path, notify: str, recorded: bool) -> Iterator[list[Put]]:
 
 def main() -> None:
     """Read a file for the parent at the other end of standard input."""
-    # The parent decides when it is over, and takes this process with it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody reads any more: the parent is gone
     file, notify, recorded, steps = sys.argv[1:]
     rrule.EFFORT.set(int(steps))
     gc.set_threshold(*SELDOM)
