@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, AnyStr
+from typing import Any, AnyStr, cast
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -121,8 +121,8 @@ class _Session(SMTP):
         return fault
 
     def drop(self) -> None:
-        if isinstance(self.transport, asyncio.Transport):
-            self.transport.abort()
+        if self.transport is not None:
+            cast(asyncio.Transport, self.transport).abort()  # uvloop's is none by name
 
     async def push(self, status: AnyStr) -> None:
         if not self.greeted:
@@ -131,8 +131,8 @@ class _Session(SMTP):
             fault = full or await self.misbehave("GREETING")
             if fault is not None:
                 await super().push(fault)
-                if isinstance(self.transport, asyncio.Transport):
-                    self.transport.close()
+                if self.transport is not None:
+                    cast(asyncio.Transport, self.transport).close()
                 return
         await super().push(status)
 
