@@ -206,9 +206,8 @@ class Batches:
         raise AssertionError("the last attempt returns or raises")
 
     def _context(self, batch: Batch) -> Context:
-        rrule.EFFORT.set(
-            self._config.reading.steps
-        )  # here too: the store may have a thread, and so a context, of its own
+        # Here, too: the store may have a thread, and so a context, of its own.
+        rrule.EFFORT.set(self._config.reading.steps)
         return Context(
             batch=batch,
             policy=self._config.policy,

@@ -143,3 +143,12 @@ def test_an_override_is_asked_about_by_its_own_reset() -> None:
     rows[DEC_8] = replace(rows[DEC_8], future=True, reset_sequence=3, partstat="NEEDS-ACTION")
     assert lookup.reset_of(rows, DEC_15)[0] == 0
     assert lookup.reset_of(rows, "20261222T090000Z")[0] == 3
+
+
+def test_what_was_found_is_remembered_of_so_many_series_at_most() -> None:
+    """A message asks twice; the series of all meetings of a day are not kept for that."""
+    first = series()
+    events = [replace(first.events[""], summary=str(number)) for number in range(300)]
+    meetings = [replace(first, events={"": event}) for event in events]
+    assert {lookup.locate(meeting, rid_of(DEC_8)) for meeting in meetings for _ in range(2)} == {DEC_8}
+    assert len(lookup._answers) <= 256
