@@ -27,7 +27,7 @@ PATIENCE = 5.0  # seconds after which a batch is not tried again
 AGAIN = 0.1  # seconds before the second try where the database was away, each time twice as long
 STALLED = 15.0  # seconds after which nobody waits for a batch, or behind it, any more: the database is too slow
 LINE = 2  # batches at once: one is committed, one stands in line for it
-ENOUGH = 6  # messages that wait for no more company: the next ones are better read while these are committed
+ENOUGH = 4  # messages that wait for no more company: the next ones are better read while these are committed
 COMPANY = 0.012  # seconds that a batch waits at most for the mails that are being read
 
 Item = tuple[Job, asyncio.Future[Receipt]]
