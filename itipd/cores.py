@@ -1,7 +1,7 @@
 """On which cores the daemon runs: its own threads share one, its readers have all.
 
 The event loop and the store's thread hold one lock in turns (the GIL). On two cores each hand-over is a call across
-them and what one thread has made is cold for the other: a third of what a mail costs, measured.
+them and what one thread has made is cold for the other: a fifth of what a mail costs the daemon, measured.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -244,10 +245,13 @@ async def test_server_that_was_restarted(postgres_url: str) -> None:
 
 
 async def test_closed_twice(store_url: str) -> None:
-    """Closing is idempotent: a shutdown may come twice."""
+    """Closing is idempotent: a shutdown may come twice. The writer's thread is gone with the first."""
+    before = set(threading.enumerate())
     store = await Store.open(store_url)
-    await store.close()
-    await store.close()
+    for _ in range(2):
+        await store.close()
+        left = set(threading.enumerate()) - before
+        assert not [thread.name for thread in left if thread.name.startswith("itipd-store-writer")]
 
 
 async def test_hostile_texts(store: Store) -> None:

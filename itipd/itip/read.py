@@ -9,21 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 
 from itipd.itip.addresses import canonical
-from itipd.itip.contentlines import Component, Limits, Line, TooLarge, Unreadable, parse, parse_line
+from itipd.itip.contentlines import Component, Limits, Line, TooLarge, Unreadable, parse
 from itipd.itip.model import CalAddress, Fault, Message, Moment, Proposed, clean
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.timezones import moment, parse_duration, zones_of
-from itipd.itip.written import address_of, attendee_of
+from itipd.itip.written import address_of, known_attendee
 
 COMPONENTS = ("VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY")
 FROM_ATTENDEES = ("REPLY", "COUNTER", "REFRESH")
 UID_LIMIT = 4096  # characters; longer ones are cut
 COMMENT_LIMIT = 2000  # characters
 SEQUENCE_LIMIT = 2**31 - 1  # RFC 5545 §3.8.7.4
-SHORT = 256  # characters of a line that is looked up
 STATUS_CODE = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){1,2}")
 
 Zones = Mapping[str, Component]
@@ -167,7 +165,7 @@ def _organizer(line: Line | None, quirks: list[str]) -> str | None:
 def _attendees(child: Component, quirks: list[str]) -> tuple[CalAddress, ...]:
     found: dict[str, CalAddress] = {}
     for raw in child.lines("ATTENDEE"):
-        attendee, tolerated = _known_attendee(raw) if len(raw) <= SHORT else _attendee(raw)
+        attendee, tolerated = known_attendee(raw)
         quirks += tolerated
         if attendee is None:
             quirks.append("attendee_without_address")
@@ -178,13 +176,6 @@ def _attendees(child: Component, quirks: list[str]) -> tuple[CalAddress, ...]:
     return tuple(found.values())
 
 
-def _attendee(raw: str) -> tuple[CalAddress | None, tuple[str, ...]]:
-    """The attendee of a line, and the quirks of it."""
-    quirks: list[str] = []
-    return attendee_of(parse_line(raw), quirks), tuple(quirks)
-
-
-_known_attendee = lru_cache(maxsize=4096)(_attendee)
 """The same people answer again and again."""
 
 

@@ -64,11 +64,23 @@ def attendee_of(line: Line, quirks: list[str]) -> CalAddress | None:
     return CalAddress(address, params)
 
 
+def known_attendee(raw: str) -> tuple[CalAddress | None, tuple[str, ...]]:
+    """The attendee of an ATTENDEE line, and the quirks of it. The same few people stand in most calendars."""
+    return _known(raw) if len(raw) <= SHORT else _read(raw)
+
+
+def _read(raw: str) -> tuple[CalAddress | None, tuple[str, ...]]:
+    quirks: list[str] = []
+    return attendee_of(parse_line(raw), quirks), tuple(quirks)
+
+
+_known = lru_cache(maxsize=4096)(_read)
+
+
 def attendees_of(component: Component, rid: str, quirks: list[str]) -> list[Attendee]:
     """The ATTENDEEs of one component, PARTSTAT and RSVP as written; one that stands twice counts once."""
     found: dict[str, Attendee] = {}
     for raw in component.lines("ATTENDEE"):
-        # The same few people stand in most calendars.
         row, tolerated = _remembered(raw, component.name) if len(raw) <= SHORT else _attendee(raw, component.name)
         quirks += tolerated
         if row is None:
@@ -82,10 +94,9 @@ def attendees_of(component: Component, rid: str, quirks: list[str]) -> list[Atte
 
 def _attendee(raw: str, component: str) -> tuple[Attendee | None, tuple[str, ...]]:
     """An ATTENDEE line as the first of a series, None where it has no address, and what was tolerated."""
-    quirks: list[str] = []
-    address = attendee_of(parse_line(raw), quirks)
+    address, quirks = _read(raw)
     if address is None:
-        return None, tuple(quirks)
+        return None, quirks
     row = Attendee(
         address=address.address,
         params={name: values for name, values in address.params.items() if name not in STATE},
@@ -95,7 +106,7 @@ def _attendee(raw: str, component: str) -> tuple[Attendee | None, tuple[str, ...
         delegated_to=_addresses(address, "DELEGATED-TO"),
         delegated_from=_addresses(address, "DELEGATED-FROM"),
     )
-    return row, tuple(quirks)
+    return row, quirks
 
 
 _remembered = lru_cache(maxsize=4096)(_attendee)
