@@ -176,9 +176,6 @@ def _attendees(child: Component, quirks: list[str]) -> tuple[CalAddress, ...]:
     return tuple(found.values())
 
 
-"""The same people answer again and again."""
-
-
 def _sequence(child: Component, quirks: list[str]) -> int | None:
     """SEQUENCE; Exchange may write 0 and the real one in X-MICROSOFT-CDO-APPT-SEQUENCE."""
     line = child.first("SEQUENCE")
