@@ -169,7 +169,7 @@ class Texts(Section):
 class Readers(Section):
     """The processes that read mail, and what one mail may cost them."""
 
-    count: Count = Field(default_factory=lambda: min(4, processors()))
+    count: Count = Field(default_factory=lambda: max(1, min(4, processors() - 1)))  # one is the daemon's own
     deadline: Duration = 5.0  # seconds
     memory: Size = 512 * MIB
 

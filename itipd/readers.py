@@ -173,7 +173,7 @@ class Readers:
         if self._waiting:
             self._schedule()
             if self._readers and all(reader.slow for reader in self._readers) and not self._launching:
-                self._spawn(self._fill(min(len(self._readers) + 1, 2 * self._count)))
+                self._spawn(self._fill(min(len(self._readers) + 1, 2 * self._count + 1)))
         if busy and not self._stopping.is_set():
             self._timer = self.loop.call_later(TICK, self._tick)
 

@@ -255,9 +255,10 @@ def test_a_bound_is_a_number_above_zero(toml: Callable[[str], Path]) -> None:
     assert "limits.parts: found 0" in problem
 
 
-def test_as_many_readers_as_processors_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By default there is a reader process for each processor that the daemon may run on, and at most four."""
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3}, raising=False)
-    assert Readers().count == 1
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
-    assert Readers().count == 4
+@pytest.mark.parametrize(("processors", "count"), [(1, 1), (2, 1), (3, 2), (5, 4), (64, 4)])
+def test_as_many_readers_as_there_are_processors_to_use(
+    monkeypatch: pytest.MonkeyPatch, processors: int, count: int
+) -> None:
+    """One processor is the daemon's own, each of the others has a reader by default; at least one, at most four."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(processors)), raising=False)
+    assert Readers().count == count

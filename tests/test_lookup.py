@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from itipd.itip import lookup
-from itipd.itip.model import Meeting
+from itipd.itip.model import Meeting, Moment
 from tests.itip_samples import (
     ANN,
     BOB,
@@ -145,10 +147,51 @@ def test_an_override_is_asked_about_by_its_own_reset() -> None:
     assert lookup.reset_of(rows, "20261222T090000Z")[0] == 3
 
 
-def test_what_was_found_is_remembered_of_so_many_series_at_most() -> None:
+def test_so_much_is_remembered_at_most() -> None:
     """A message asks twice; the series of all meetings of a day are not kept for that."""
     first = series()
-    events = [replace(first.events[""], summary=str(number)) for number in range(300)]
-    meetings = [replace(first, events={"": event}) for event in events]
+    rules = [(f"FREQ=WEEKLY;COUNT={number + 5}",) for number in range(300)]
+    meetings = [replace(first, events={"": replace(first.events[""], rrules=rule)}) for rule in rules]
     assert {lookup.locate(meeting, rid_of(DEC_8)) for meeting in meetings for _ in range(2)} == {DEC_8}
-    assert len(lookup._answers) <= 256
+    assert 0 < len(lookup._answers) <= lookup.REMEMBERED
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"rrules": ("FREQ=WEEKLY;COUNT=1",)}, None),
+        ({"exdates": (rid_of(DEC_8),)}, None),
+        ({"rrules": (), "rdates": (rid_of(DEC_8),)}, DEC_8),
+        ({"start": rid_of("20261201T100000Z")}, None),
+        ({"tzid": "Asia/Tokyo"}, None),
+        ({"summary": "Another"}, DEC_8),
+    ],
+    ids=str,
+)
+def test_what_is_remembered_of_a_series_is_of_that_one(changes: dict[str, Any], expected: str | None) -> None:
+    """Another that differs in one property is asked anew, where that property counts."""
+    first = series()
+    assert lookup.locate(first, rid_of(DEC_8)) == DEC_8
+    other = replace(first, events={"": replace(first.events[""], **changes)})
+    assert lookup.locate(other, rid_of(DEC_8)) == expected
+    assert lookup.locate(first, rid_of(DEC_8)) == DEC_8
+
+
+def test_a_zone_of_the_meetings_own_is_part_of_what_is_remembered() -> None:
+    """The same TZID means what each meeting's own VTIMEZONE says."""
+
+    def at(offset: str, local: datetime) -> Meeting:
+        first = series()
+        zone = f"BEGIN:STANDARD\nDTSTART:20000101T000000\nTZOFFSETFROM:{offset}\nTZOFFSETTO:{offset}\nEND:STANDARD\n"
+        text = f"BEGIN:VTIMEZONE\nTZID:Office\n{zone}END:VTIMEZONE"
+        event = replace(first.events[""], tzid="Office", rrules=("FREQ=WEEKLY",))
+        start = Moment(local, datetime(2026, 12, 1, 23, tzinfo=UTC))
+        return replace(first, zones=text, events={"": replace(event, start=start)})
+
+    # 23:00Z is the next day at +0300: there a DATE means another instance.
+    east = at("+0300", datetime(2026, 12, 2, 2))  # noqa: DTZ001 - a wall clock
+    west = at("-0300", datetime(2026, 12, 1, 20))  # noqa: DTZ001
+    assert lookup.locate(east, rid_of("20261209")) == "20261208T230000Z"
+    assert lookup.locate(west, rid_of("20261209")) is None
+    assert lookup.locate(east, rid_of("20261208")) is None
+    assert lookup.locate(west, rid_of("20261208")) == "20261208T230000Z"

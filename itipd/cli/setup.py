@@ -72,7 +72,7 @@ language = "en"  # of outgoing mails: cs, de, en, es, fr, ja or zh; "en-US" also
 # templates = "templates"
 
 [readers]  # the processes that read mail, and what one mail may cost them
-# count = 2  # default: as many as there are processors for it, at most 4
+# count = 1  # default: one less than there are processors for itipd, at least 1, at most 4
 deadline = "5 s"
 memory = "512 MiB"
 

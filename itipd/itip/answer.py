@@ -140,7 +140,7 @@ def _heard(case: Case) -> dict[str, Any]:
 def differences(case: Case, row: Attendee) -> Iterator[Change]:
     """What people would notice once `row` is theirs at R: nothing where a later THISANDFUTURE holds there."""
     old = case.guest
-    new = lookup.standing({**case.rows, row.rid: row}, row.rid, None)
+    new = lookup.shown_at({**case.rows, row.rid: row}, row.rid, None)
     before = _noticed(old) if old is not None else (None,) * len(NOTICED)
     for name, was, now in zip(NOTICED, before, _noticed(new), strict=True):
         if was != now and _text(was) != _text(now):

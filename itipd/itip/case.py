@@ -160,7 +160,8 @@ def stale(case: Case) -> bool:
 
 def words(revision: Revision) -> str:
     """A revision for people: `SEQUENCE 1, DTSTAMP 2026-11-20T08:00:00Z`."""
-    return f"SEQUENCE {revision.sequence}, DTSTAMP {revision.dtstamp:%Y-%m-%dT%H:%M:%SZ}"
+    # In every answer's detail; strftime costs ten times as much.
+    return f"SEQUENCE {revision.sequence}, DTSTAMP {revision.dtstamp.isoformat()[:19]}Z"
 
 
 # -- mails -------------------------------------------------------------------------------------------------------

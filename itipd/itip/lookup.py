@@ -28,21 +28,23 @@ def zones(text: str) -> Mapping[str, Component]:
     return timezones.zones_from_text(text) if text else {}
 
 
-_Asked = tuple[Event, str, Moment, int]
-_answers: dict[int, tuple[_Asked, str | None]] = {}  # by the series that was asked last; a message asks twice
+_answers: dict[tuple[object, ...], str | None] = {}
+REMEMBERED = 256  # answers: a message asks twice, and the guests of a meeting answer about the same instances
 
 
-def _found(master: Event, own: str, rid: Moment, steps: int) -> str | None:
-    """`recurrence.find`, remembered. What was found in so many steps is no answer where fewer are allowed."""
-    asked = (master, own, rid, steps)
-    kept, answer = _answers.get(id(master), (None, None))
-    if kept is not None and kept[0] is master and kept[1:] == asked[1:]:
-        return answer
-    answer = recurrence.find(master, zones(own), rid)
-    if len(_answers) >= 256:
+def _found(master: Event, own: str, rid: Moment) -> str | None:
+    """`recurrence.find`, remembered by all that it looks at.
+
+    What was found in so many steps is no answer where fewer are allowed.
+    """
+    asked = (rid, master.start, master.rrules, master.tzid, own, master.rdates, master.exdates, EFFORT.get())
+    if asked in _answers:
+        return _answers[asked]
+    found = recurrence.find(master, zones(own), rid)
+    if len(_answers) >= REMEMBERED:
         _answers.clear()
-    _answers[id(master)] = (asked, answer)
-    return answer
+    _answers[asked] = found
+    return found
 
 
 def locate(meeting: Meeting, rid: Moment | None) -> str | None:
@@ -54,7 +56,7 @@ def locate(meeting: Meeting, rid: Moment | None) -> str | None:
     master = meeting.events.get("")
     if master is None:
         return _override_on(meeting, rid)
-    found = _found(master, meeting.zones, rid, EFFORT.get())
+    found = _found(master, meeting.zones, rid)
     if found is not None and not master.rrules and not master.rdates:
         return ""  # some clients name the only instance of a single event
     return found
@@ -133,24 +135,13 @@ def reset_of(rows: Rows, rid: str) -> tuple[int, datetime | None]:
 
 
 def standing(rows: Rows, rid: str, override: Event | None) -> Attendee | None:
-    """The attendee as they stand at R, `removed` included; None: never a guest there.
-
-    An override that kept its time shows the series' answer (its row has no PARTSTAT of its own); one that moved shows
-    NEEDS-ACTION until answered.
-    """
+    """The attendee as they stand at R, `removed` included; None: never a guest there."""
     base, exact = rows.get(""), rows.get(rid)
     if not rid:
         return base
-    guest = exact or base
-    if guest is None:
+    guest, answer = exact or base, shown_at(rows, rid, override)
+    if guest is None or answer is None:
         return None
-    if exact is None and override is not None and override.status != CANCELLED and guest.listed:
-        return None  # the override has a guest list of its own
-    answer = answer_at(rows, rid)
-    if answer is None:
-        # Who stands in for somebody there follows the series like everybody else, once they are a guest of it, too.
-        follows = exact is None or exact.partstat is None or (override is None and not exact.listed)
-        answer = base if follows and base is not None and not base.removed else guest
     return replace(
         answer,
         rid=rid,
@@ -160,6 +151,26 @@ def standing(rows: Rows, rid: str, override: Event | None) -> Attendee | None:
         position=guest.position,
         delegated_from=guest.delegated_from or (base.delegated_from if base is not None else ()),
     )
+
+
+def shown_at(rows: Rows, rid: str, override: Event | None) -> Attendee | None:
+    """The row whose answer is the attendee's at R; None: never a guest there.
+
+    An override that kept its time shows the series' answer (its row has no PARTSTAT of its own); one that moved shows
+    NEEDS-ACTION until answered.
+    """
+    base, exact = rows.get(""), rows.get(rid)
+    guest = exact or base
+    if guest is None or not rid:
+        return base
+    if exact is None and override is not None and override.status != CANCELLED and guest.listed:
+        return None  # the override has a guest list of its own
+    answer = answer_at(rows, rid)
+    if answer is not None:
+        return answer
+    # Who stands in for somebody there follows the series like everybody else, once they are a guest of it, too.
+    follows = exact is None or exact.partstat is None or (override is None and not exact.listed)
+    return base if follows and base is not None and not base.removed else guest
 
 
 def guest_at(meeting: Meeting, address: str, rid: str) -> Attendee | None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from itipd.itip.outcomes import Outcome, Reason
 from itipd.itip.quick import packs, quick
@@ -72,6 +73,7 @@ class Moment:
         return cls(local, utc, text[0] == "D")
 
 
+@lru_cache(maxsize=1024)  # an answer to one instance is asked for its own five times
 def _basic(moment: datetime) -> str:
     # 20261208T090000; strftime costs five times as much.
     return moment.isoformat()[:19].replace("-", "").replace(":", "")
