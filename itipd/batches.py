@@ -26,7 +26,6 @@ ATTEMPTS = 5  # of a batch that another process was faster than
 PATIENCE = 5.0  # seconds after which a batch is not tried again
 AGAIN = 0.1  # seconds before the second try where the database was away, each time twice as long
 STALLED = 15.0  # seconds after which nobody waits for a batch, or behind it, any more: the database is too slow
-LINE = 2  # batches at once: one is committed, one stands in line for it
 ENOUGH = 4  # messages that wait for no more company: the next ones are better read while these are committed
 COMPANY = 0.012  # seconds that a batch waits at most for the mails that are being read
 
@@ -58,8 +57,6 @@ class Batches:
         self.reading = 0  # mails that are being read, and will come
         self.stalled = False  # the database has held up a batch for so long that new messages are refused
         self._queue: deque[Item] = deque()
-        self._going = 0  # batches that are being committed or stand in line for it
-        self._standing = False  # one of them has not taken its messages yet
         self._wake = asyncio.Event()  # there may be a batch to begin
         self._together = asyncio.Event()
         self._late = 0  # mails that are being read for which a batch did not wait
@@ -79,36 +76,35 @@ class Batches:
             await worker
 
     async def put(self, job: Job) -> Receipt:
-        """Decide and commit; in the order in which it is called, but for what has to be tried again."""
+        """Decide and commit, in the order in which it is called."""
         if self._worker is None:
             raise RuntimeError("the inbox is not running")
         if self.stalled:
             raise InboxFullError(f"the database has not answered for {STALLED:g} s")
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._queue.append((job, future))
-        if not self._standing and self._going < LINE:
-            self._wake.set()
+        self._wake.set()
         if self._complete_with(len(self._queue)):
             self._together.set()
         return await future
 
     async def _work(self) -> None:
-        """Commit what waits, batch by batch.
-
-        While one is committed the next gathers and stands in line for the store: it begins as soon as that is free and
-        takes what waits by then, whatever this loop is at.
-        """
-        batches: set[asyncio.Task[None]] = set()
-        while self._queue or self._going or not self._ending:
-            if not self._queue or self._standing or self._going == LINE:
+        """Commit what waits, batch by batch; while one is committed the next gathers by itself."""
+        loop = asyncio.get_running_loop()
+        while self._queue or not self._ending:
+            if not self._queue:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
             await self._company()
-            self._standing = True
-            self._going += 1
-            batches.add(task := asyncio.create_task(self._batch(), name="batch"))
-            task.add_done_callback(batches.discard)
+            work = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH))]
+            watch = loop.call_later(STALLED, self._stall, work)
+            try:
+                await self._commit(work)
+            finally:
+                watch.cancel()
+                self.stalled = False
+            del work  # a mail may be large, and the next may be long in coming
 
     async def _company(self) -> None:
         """Waits a moment for the mails that are being read now: what a commit costs is shared by all that are in it.
@@ -122,25 +118,6 @@ class Batches:
                     await self._together.wait()
         self._late = self.reading
 
-    async def _batch(self) -> None:
-        work: list[Item] = []
-        commit = asyncio.create_task(self._commit(work), name="commit")
-        while not (await asyncio.wait((commit,), timeout=STALLED))[0]:
-            if work:  # else it stands in line behind another, for which the same was said
-                self._stall(work)
-        self.stalled = False
-        self._going -= 1
-        self._wake.set()
-        await commit
-
-    def _taken(self, work: list[Item]) -> list[Job]:
-        """The jobs of a batch, when its turn has come; perhaps in the store's thread."""
-        if not work:
-            self._standing = False
-            while self._queue and len(work) < BATCH:
-                work.append(self._queue.popleft())
-        return [job for job, _ in work]
-
     def _complete_with(self, messages: int) -> bool:
         """Whether a batch of so many waits for nobody."""
         return messages >= ENOUGH or self.reading <= self._late
@@ -152,22 +129,18 @@ class Batches:
         An order given again might be obeyed twice: who gave it waits for the truth.
         """
         waiting = list(self._queue)
+        self._queue.clear()
         log.log.error("the database is too slow", seconds=STALLED, messages=len(work), refused=len(waiting))
         self.stalled = True
         mails = [(job, future) for job, future in work if isinstance(job.order, Mail)]
         for _, future in mails + waiting:
             if not future.done():
                 future.set_exception(InboxFullError(f"the database has not answered for {STALLED:g} s"))
-        with contextlib.suppress(IndexError):  # the store's thread may take of them, too
-            for _ in waiting:
-                self._queue.popleft()
 
     async def _commit(self, work: list[Item]) -> None:
-        """Commits `work`, or, where it is empty, fills it with what waits when its turn has come."""
         try:
-            sent = await self._transaction(work)
+            sent = await self._transaction([job for job, _ in work])
         except Exception as error:
-            self._taken(work)  # it may have failed before its turn
             await self._failed(work, error)
             return
         for job, future in work:
@@ -188,21 +161,21 @@ class Batches:
             if not future.done():
                 future.set_exception(error if len(work) == 1 else type(error)(*error.args))
 
-    async def _transaction(self, work: list[Item]) -> bool:
+    async def _transaction(self, jobs: list[Job]) -> bool:
         """One transaction for all; True where something was left to be sent."""
         began = time.monotonic()
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                await self._store.whole(lambda batch: process(self._context(batch), self._taken(work)))
+                await self._store.whole(lambda batch: process(self._context(batch), jobs))
             except Conflict as error:
                 if attempt == ATTEMPTS or time.monotonic() - began > PATIENCE:
                     raise
                 if not isinstance(error, UnavailableError):
                     continue
                 await asyncio.sleep(AGAIN * 2**attempt)
-                if not await self._took_place(self._taken(work)):
+                if not await self._took_place(jobs):
                     continue
-            return any(decision.sends for job, _ in work for decision in job.done.results)
+            return any(decision.sends for job in jobs for decision in job.done.results)
         raise AssertionError("the last attempt returns or raises")
 
     def _context(self, batch: Batch) -> Context:

@@ -129,10 +129,8 @@ async def test_mails_that_are_being_read_share_a_commit(store: Store, monkeypatc
     assert sizes == [8, 1, 1, 1]
 
 
-async def test_the_next_batch_takes_what_waits_when_its_turn_comes(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One is committed, one stands in line; what comes before it begins still shares its commit."""
+async def test_what_comes_during_a_commit_shares_the_next(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one batch is committed all that comes gathers for the next, in the order in which it came."""
     sizes: list[int] = []
     process, begun, go = transaction.process, asyncio.Event(), asyncio.Event()
 

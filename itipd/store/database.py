@@ -55,8 +55,7 @@ class Database(Protocol):
     async def whole(self, work: Callable[[Transaction], Coroutine[Any, Any, T]]) -> T:
         """A write transaction as short as it can be: `work` waits for its transaction alone, and commits it.
 
-        Where it runs is the database's matter; asked for several times, they take their turns in that order. Cancelled
-        in the middle, it may be committed all the same.
+        Where it runs is the database's matter. Cancelled in the middle, it may be committed all the same.
         """
         ...
 

@@ -6,7 +6,6 @@ statements rely on.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -51,7 +50,6 @@ class Postgres:
             connect_args=network(parsed),
         )
         event.listen(self._engine.sync_engine, "connect", _limit_waiting)
-        self._line = asyncio.Lock()
 
     @classmethod
     async def open(cls, url: str, parsed: URL) -> Postgres:
@@ -84,8 +82,8 @@ class Postgres:
                 yield _Transaction(connection)
 
     async def whole(self, work: Callable[[Transaction], Coroutine[Any, Any, T]]) -> T:
-        """On the event loop: the waiting is for the server. One after the other: they are often about the same rows."""
-        async with self._line, self.writing() as transaction:
+        """On the event loop: the waiting is for the server."""
+        async with self.writing() as transaction:
             return await work(transaction)
 
     async def read(self, work: Work[T]) -> T:

@@ -44,8 +44,6 @@ class Sqlite:
         event.listen(self._engine, "begin", begin_immediate)
         self._kept: Connection | None = None  # the writer's: to take one from the pool costs as much as a reply
         self._one = asyncio.Lock()
-        self._wholes = 0  # that hold it together
-        self._others = 0  # that wait for it
         self._closed = False
         self._writer = ThreadPoolExecutor(1, "itipd-store-writer")
         self._reading = create_async_engine(
@@ -76,7 +74,7 @@ class Sqlite:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Transaction]:
         """BEGIN IMMEDIATE at the first step; waits for the writer of this process, then for those of others."""
-        async with self._alone():
+        async with self._one:
             transaction = _Transaction(self._connect, self._writer)
             try:
                 yield transaction
@@ -87,10 +85,7 @@ class Sqlite:
                     await asyncio.shield(asyncio.wrap_future(done))
 
     async def whole(self, work: Callable[[Transaction], Coroutine[Any, Any, T]]) -> T:
-        """In the writer's thread from BEGIN to COMMIT: one change of threads, and none while the file is locked.
-
-        Those that are asked for meanwhile stand in line there: the next begins at once, whatever the event loop is at.
-        """
+        """In the writer's thread from BEGIN to COMMIT: one change of threads, and none while the file is locked."""
         loop = asyncio.get_running_loop()
 
         def run() -> T:
@@ -100,27 +95,8 @@ class Sqlite:
             finally:
                 transaction.close()
 
-        if not self._wholes or self._others:  # whoever waits for its turn among them gets it
-            await self._one.acquire()
-        self._wholes += 1
-        try:
+        async with self._one:
             return await loop.run_in_executor(self._writer, run)
-        finally:
-            self._wholes -= 1
-            if not self._wholes:
-                self._one.release()
-
-    @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        self._others += 1
-        try:
-            await self._one.acquire()
-        finally:
-            self._others -= 1
-        try:
-            yield
-        finally:
-            self._one.release()
 
     async def read(self, work: Work[T]) -> T:
         """In one of the readers' connections, which can write nothing."""
@@ -158,7 +134,7 @@ class Sqlite:
             with closing(self._engine.raw_connection()) as connection:
                 connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-        async with self._alone():
+        async with self._one:
             try:
                 await asyncio.get_running_loop().run_in_executor(self._writer, work)
             except (sqlite3.Error, DBAPIError) as error:  # there is not even room for that
@@ -166,7 +142,7 @@ class Sqlite:
 
     async def close(self) -> None:
         """Waits for the transaction that is running."""
-        async with self._alone():
+        async with self._one:
             if self._closed:
                 return
             self._closed = True
