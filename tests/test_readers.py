@@ -143,10 +143,11 @@ async def test_a_mail_over_the_deadline_is_too_costly_and_the_others_do_not_wait
         assert uid_of(await read("after")) == "after"
 
 
-async def test_with_all_readers_busy_another_one_stands_in() -> None:
-    """One reader, one endless mail: the mails behind it are read by a new process before the deadline is over."""
+@pytest.mark.parametrize("slow", [1, 2])
+async def test_with_all_readers_busy_another_one_stands_in(slow: int) -> None:
+    """One reader, endless mails: those behind them are read by a new process before the deadline is over."""
     async with pool(count=1, deadline=20.0) as read:
-        endless = asyncio.ensure_future(read("spin"))
+        endless = asyncio.gather(*(read("spin") for _ in range(slow)))
         found = await asyncio.gather(*(read(f"m{number}") for number in range(20)))
         assert [uid_of(reading) for reading in found] == [f"m{number}" for number in range(20)]
         assert not endless.done()

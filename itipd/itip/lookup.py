@@ -28,7 +28,7 @@ def zones(text: str) -> Mapping[str, Component]:
     return timezones.zones_from_text(text) if text else {}
 
 
-_answers: dict[tuple[object, ...], str | None] = {}
+_answers: dict[tuple[object, ...], tuple[str | None]] = {}
 REMEMBERED = 256  # answers: a message asks twice, and the guests of a meeting answer about the same instances
 
 
@@ -38,12 +38,13 @@ def _found(master: Event, own: str, rid: Moment) -> str | None:
     What was found in so many steps is no answer where fewer are allowed.
     """
     asked = (rid, master.start, master.rrules, master.tzid, own, master.rdates, master.exdates, EFFORT.get())
-    if asked in _answers:
-        return _answers[asked]
+    known = _answers.get(asked)  # in one step: each store has a thread, and all of them clear it
+    if known is not None:
+        return known[0]
     found = recurrence.find(master, zones(own), rid)
     if len(_answers) >= REMEMBERED:
         _answers.clear()
-    _answers[asked] = found
+    _answers[asked] = (found,)
     return found
 
 
