@@ -147,11 +147,12 @@ async def test_a_mail_over_the_deadline_is_too_costly_and_the_others_do_not_wait
 async def test_with_all_readers_busy_another_one_stands_in(slow: int) -> None:
     """One reader, endless mails: those behind them are read by a new process before the deadline is over."""
     async with pool(count=1, deadline=20.0) as read:
-        endless = asyncio.gather(*(read("spin") for _ in range(slow)))
+        endless = [asyncio.ensure_future(read("spin")) for _ in range(slow)]
         found = await asyncio.gather(*(read(f"m{number}") for number in range(20)))
         assert [uid_of(reading) for reading in found] == [f"m{number}" for number in range(20)]
-        assert not endless.done()
-        endless.cancel()
+        assert not any(one.done() for one in endless)
+        for one in endless:
+            one.cancel()
 
 
 async def test_a_slow_mail_is_not_given_up_early() -> None:
